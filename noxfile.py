@@ -1,0 +1,193 @@
+# /// script
+# dependencies = ["nox>=2026.10.20"]
+# ///
+"""Every check of the repository.
+
+nox                                     all of them, as CI runs them
+nox -t ferrum-nn                        one package's tests, on every Python that is here
+nox -s "tests-3.11(ferrum-core)" -- -k philox
+nox -l                                  the list
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = False  # 3.12 and 3.13 are skipped where they are not
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "docs",
+    "build",
+    "wheels",
+    "oldest",
+    "tests",
+    "compare",
+]
+
+PACKAGES = {
+    path.parent.name: nox.project.load_toml(path)
+    for path in sorted(Path("packages").glob("*/pyproject.toml"))
+}
+FLOORS = {"ferrum-core": 95}  # percent of branches; every other package 90
+PYTHONS = ["3.11", "3.12", "3.13"]
+MAIN = PYTHONS[0]  # coverage, slow tests and PyTorch are this one's
+
+PARALLEL = ["-n", "2", "--dist", "worksteal"]
+QUICK = "not serial and not slow"
+
+# Linters are pinned, since a new release of one finds new things.
+RUFF = "ruff==0.17.5"
+MYPY = "mypy==2.4.1"
+IMPORT_LINTER = "import-linter==2.16"
+
+# nox sees only the active one of the interpreters that pyenv has installed.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+INSTALLED = map(str, sorted(PYENV.glob("versions/3.*/bin")))
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *INSTALLED])
+
+each_package = nox.parametrize(
+    "package", [nox.param(name, id=name, tags=[name]) for name in PACKAGES]
+)
+
+
+def bare(requirement: str) -> str:
+    """Return the name in a requirement: "ferrum-core" of "ferrum-core>=0.1,<0.2"."""
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+
+
+def with_siblings(package: str) -> list[str]:
+    """Return the package and those of this repository that it depends on, however deep."""
+    wanted = [package]
+    for name in wanted:
+        declared = map(bare, PACKAGES[name]["project"].get("dependencies", []))
+        wanted += [sibling for sibling in declared if sibling in PACKAGES and sibling not in wanted]
+    return wanted
+
+
+def editable(*packages: str, extras: str = "") -> list[str]:
+    """Return pip's arguments that install packages from their sources."""
+    return [word for name in packages for word in ("-e", f"packages/{name}{extras}")]
+
+
+def import_name(package: str) -> str:
+    """Return the package's import name: "ferrum" of "ferrum-core"."""
+    (source,) = PACKAGES[package]["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    return Path(source).name
+
+
+def folders_of(packages: Iterable[str]) -> list[str]:
+    """Return where the packages' tests are."""
+    return [f"packages/{package}/tests" for package in packages]
+
+
+def run_pytest(
+    session: nox.Session, folders: list[str], marks: str, *args: str, **env: str
+) -> None:
+    """Run the tests with these marks. None at all is a failure, unless someone asked for a few."""
+    words = [*folders, "-m", marks, *args, *session.posargs]
+    session.run("pytest", *words, env=env, success_codes=[0, 5] if session.posargs else [0])
+
+
+def run_all(session: nox.Session, folders: list[str], *args: str, **env: str) -> None:
+    """Run the tests on two cores, and then, alone, those that measure time or memory."""
+    run_pytest(session, folders, "not serial", *PARALLEL, *args, **env)
+    files = [path for folder in folders for path in Path(folder).rglob("test_*.py")]
+    if any("mark.serial" in path.read_text(encoding="utf-8") for path in files):
+        run_pytest(session, folders, "serial")
+
+
+@nox.session(python=PYTHONS)
+@each_package
+def tests(session: nox.Session, package: str) -> None:
+    """Run one package's tests with only what it declares."""
+    siblings = with_siblings(package)[1:]
+    session.install(*editable(package, extras="[test]"), *editable(*siblings))
+    if session.python != MAIN:
+        run_pytest(session, folders_of([package]), QUICK, *PARALLEL)
+        return
+    floor = 0 if session.posargs else FLOORS.get(package, 90)
+    coverage = [f"--cov={import_name(package)}", f"--cov-fail-under={floor}"]
+    data = Path(session.create_tmp()).resolve() / ".coverage"
+    run_all(session, folders_of([package]), *coverage, COVERAGE_FILE=str(data))
+
+
+@nox.session(python=MAIN)
+def oldest(session: nox.Session) -> None:
+    """Run the quick tests on the lowest versions that the packages say they work with."""
+    declared = {
+        requirement
+        for package in PACKAGES.values()
+        for requirement in package["project"]["dependencies"]
+        if bare(requirement) not in PACKAGES
+    }
+    bounds = sorted(requirement.replace(">=", "==") for requirement in declared)
+    session.install(*bounds, *editable(*PACKAGES, extras="[test]"))
+    run_pytest(session, folders_of(PACKAGES), QUICK, *PARALLEL)
+
+
+@nox.session(python=MAIN)
+def compare(session: nox.Session) -> None:
+    """Compare values, gradients and errors with PyTorch."""
+    session.install(*editable(*PACKAGES, extras="[test,compare]"))
+    run_pytest(session, folders_of(PACKAGES), "torch", *PARALLEL)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(RUFF)
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Type-check every package's sources, strictly."""
+    session.install(MYPY, "pytest", *editable(*PACKAGES))
+    session.run("mypy", *[f"packages/{package}/src" for package in PACKAGES])
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that imports point one way."""
+    session.install(IMPORT_LINTER)
+    session.install("--no-deps", *editable(*PACKAGES))
+    session.run("lint-imports")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every package's sdist, and its wheel from that sdist, into dist/."""
+    session.install("build")
+    shutil.rmtree("dist", ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", "dist", f"packages/{package}")
+
+
+@nox.session(requires=["build"])
+def wheels(session: nox.Session) -> None:
+    """Install the built wheels into an empty environment and run the system tests there."""
+    built = [str(path) for path in sorted(Path("dist").glob("*.whl"))]
+    session.install("-r", "tests/requirements.txt", *built)
+    run_all(session, ["tests"], FERRUM_DIST=str(Path("dist").resolve()))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into site/; `nox -s docs -- serve` shows it while you write."""
+    session.install("-r", "docs/requirements.txt", *editable(*PACKAGES))
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # see docs/adr/0002-parts.md
+    if session.posargs:
+        session.run("mkdocs", *session.posargs, env=quiet)
+    else:
+        session.run("mkdocs", "build", "--strict", env=quiet)

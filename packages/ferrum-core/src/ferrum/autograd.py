@@ -1,0 +1,331 @@
+"""Walking the graph backwards: `backward`, `grad`, and what may be hooked into them.
+
+Nodes run in the reverse order of their recording, each once, when every gradient of its outputs has
+arrived; a leaf takes its gradient as soon as the last one that leads to it has come.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ferrum import ops
+from ferrum.errors import ArgumentError, GradientError, ShapeError
+from ferrum.graph import Edge, Leaf, Node, Pieces
+from ferrum.mode import current, using
+from ferrum.op import OpNode
+
+if TYPE_CHECKING:
+    from ferrum.tensor import Tensor
+
+_accumulating = threading.Lock()
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | None | Sequence[Tensor | None] = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradients of `tensors` to the `.grad` of the leaves they depend on.
+
+    `grad_tensors` are the gradients to start from; tensors of one element start from 1. With `inputs`
+    only those leaves receive one. The graph is freed unless `retain_graph` or `create_graph`.
+    """
+    roots, seeds = _started(tensors, grad_tensors)
+    only = None
+    if inputs is not None:
+        only = {_edge_of(each, "backward") for each in _listed(inputs)}
+        if any(not isinstance(edge.node, Leaf) for edge in only):
+            raise GradientError("backward: expected leaves as inputs")
+    walk = Walk(roots, create_graph, create_graph if retain_graph is None else retain_graph)
+    walk.run(seeds, keep=None if only is None else {(edge.node, edge.index) for edge in only}, into_leaves=True)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | None | Sequence[Tensor | None] = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """Return the gradients of `outputs` with respect to `inputs`, and leave every `.grad` alone.
+
+    With `create_graph` they can be differentiated again. An input that the outputs do not depend on
+    raises GradientError, or gives None with `allow_unused`, or zeros with `materialize_grads`.
+    """
+    roots, seeds = _started(outputs, grad_outputs)
+    wanted = _listed(inputs)
+    edges = [_edge_of(each, "grad") for each in wanted]
+    walk = Walk(roots, create_graph, create_graph if retain_graph is None else retain_graph)
+    found = walk.run(seeds, keep={(edge.node, edge.index) for edge in edges}, into_leaves=False)
+    results: list[Any] = []
+    for tensor, edge in zip(wanted, edges, strict=True):
+        result = found.get((edge.node, edge.index))
+        if result is None and materialize_grads:
+            result = ops.full(shape=tensor.shape, value=0, dtype=tensor.dtype, device=tensor.device)
+        elif result is None and not allow_unused:
+            raise GradientError(
+                "grad: one of the inputs was not used to compute the outputs; pass allow_unused=True "
+                "to get None for it"
+            )
+        results.append(result)
+    return tuple(results)
+
+
+def _listed(tensors: Any) -> list[Tensor]:
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+
+
+def _edge_of(tensor: Tensor, name: str) -> Edge:
+    if tensor.edge is None:
+        raise GradientError(f"{name}: a tensor of shape {tensor.shape} does not require grad")
+    return tensor.edge
+
+
+def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
+    """Return the edges to start from, and a gradient for each."""
+    roots = _listed(tensors)
+    given = [None] * len(roots) if grads is None else _listed(grads)
+    if len(given) != len(roots):
+        raise ArgumentError(f"backward: {len(roots)} tensors, but {len(given)} gradients")
+    edges = [_edge_of(root, "backward") for root in roots]
+    seeds = []
+    for root, seed in zip(roots, given, strict=True):
+        if seed is None:
+            if any(size != 1 for size in root.shape):
+                raise GradientError(
+                    f"backward: a tensor of shape {root.shape} needs a gradient to start from; only "
+                    f"tensors of one element start from 1"
+                )
+            seed = ops.full(shape=root.shape, value=1, dtype=root.dtype, device=root.device)
+        elif seed.shape != root.shape:
+            raise ShapeError(f"backward: a gradient of shape {seed.shape} for a tensor of {root.shape}")
+        seeds.append(seed.to(root.dtype))
+    return edges, seeds
+
+
+class Walk:
+    """One walk through the graph behind `roots`."""
+
+    def __init__(self, roots: list[Edge], create_graph: bool, retain_graph: bool) -> None:
+        self.roots = roots
+        self.create_graph = create_graph
+        self.retain_graph = retain_graph
+        self.arriving: dict[Node, int] = {}  # per node, the gradients that are still to come
+        self.buffers: dict[Node, list[Tensor | None]] = {}
+        self.owned: dict[Node, bool] = {}  # per leaf, whether nobody else holds its gradient
+
+    def run(
+        self, seeds: list[Tensor], keep: set[tuple[Node, int]] | None, into_leaves: bool
+    ) -> dict[tuple[Node, int], Tensor]:
+        """Run every node that matters; return the gradients of the outputs in `keep`."""
+        self.keep, self.into_leaves = keep, into_leaves
+        self.found: dict[tuple[Node, int], Tensor] = {}
+        order = self._order()
+        with using(current().backward(grad=self.create_graph)):
+            for root, seed in zip(self.roots, seeds, strict=True):
+                self._deliver(root, seed, fresh=False)
+            for node in order:
+                self._visit(node)
+        return self.found
+
+    def _order(self) -> list[Node]:
+        """Return the nodes behind the roots, latest first, and count what will arrive at each."""
+        arriving = self.arriving
+        stack: list[Node] = []
+        for root in self.roots:
+            if root.node not in arriving:
+                arriving[root.node] = 0
+                stack.append(root.node)
+            arriving[root.node] += 1
+        nodes: list[Node] = []
+        while stack:
+            node = stack.pop()
+            nodes.append(node)
+            for edge in node.all_edges():
+                into = edge.node
+                if into in arriving:
+                    arriving[into] += 1
+                else:
+                    arriving[into] = 1
+                    stack.append(into)
+        nodes.sort(key=_sequence, reverse=True)
+        if self.keep is not None:
+            self._mark(nodes, {node for node, _ in self.keep})
+        return [node for node in nodes if not isinstance(node, Leaf)]
+
+    def _mark(self, nodes: list[Node], kept: set[Node]) -> None:
+        """Find the nodes that lead to one that is kept: only those are run."""
+        self.needed = set(kept)
+        for node in reversed(nodes):
+            if any(edge.node in self.needed for edge in node.all_edges()):
+                self.needed.add(node)
+
+    def _visit(self, node: Node) -> None:
+        grads = self.buffers.pop(node, None)
+        if grads is None or (self.keep is not None and node not in self.needed):
+            self._pass_on(node, [None] * len(node.edges), ())
+            return
+        if node.hooks is not None:
+            _run_hooks(node, grads)
+        if self.keep is not None:
+            for index, g in enumerate(grads):
+                if g is not None and (node, index) in self.keep:
+                    self.found[node, index] = g
+            if not any(edge.node in self.needed for edge in node.all_edges()):
+                self._pass_on(node, [None] * len(node.edges), ())
+                return
+        pieces = self._pull(node, grads)
+        if node.hooks is not None:
+            for hook in list(node.hooks.after.values()):
+                changed = hook(pieces, grads)
+                pieces = pieces if changed is None else changed
+        self._pass_on(node, pieces, grads)
+        if not self.retain_graph:
+            node.free()
+
+    def _pull(self, node: Node, grads: list[Tensor | None]) -> Pieces:
+        try:
+            pieces = node.pull(grads, self.create_graph)
+            if pieces is NotImplemented:
+                pieces = _through_fallback(node, grads)
+        except Exception as error:
+            trace = getattr(node, "trace", "")
+            if trace:
+                error.add_note(f"in the backward of {node.name}, recorded at:{trace}")
+            raise
+        if len(pieces) != len(node.edges):
+            raise GradientError(
+                f"{node.name}: its gradient returned {len(pieces)} values for {len(node.edges)} inputs"
+            )
+        return pieces
+
+    def _pass_on(self, node: Node, pieces: Pieces, grads: Sequence[Tensor | None]) -> None:
+        """Hand each piece to the node that its edge leads to."""
+        fresh = isinstance(node, OpNode) and node.hooks is None
+        seen: list[Tensor | None] = [*grads]
+        for edge, piece in zip(node.edges, pieces, strict=True):
+            if edge.__class__ is tuple:
+                each = [None] * len(edge) if piece is None else piece
+                for inner, part in zip(edge, each, strict=True):
+                    if inner is not None:
+                        self._checked(node, inner, part, fresh and not _among(part, seen))
+                        seen.append(part)
+            elif edge is not None:
+                self._checked(node, edge, piece, fresh and not _among(piece, seen))
+                seen.append(piece)
+
+    def _checked(self, node: Node, edge: Edge, piece: Any, fresh: bool) -> None:
+        if piece is not None:
+            if piece.array.shape != edge.shape:
+                piece, fresh = ops.sum_to(piece, shape=edge.shape), True
+            if piece.array.dtype is not edge.dtype:
+                raise GradientError(
+                    f"{node.name}: its gradient is {piece.dtype.name} for an input that is "
+                    f"{edge.dtype.name}"
+                )
+            fresh = fresh and piece.storage is None
+        self._deliver(edge, piece, fresh)
+
+    def _deliver(self, edge: Edge, piece: Tensor | None, fresh: bool) -> None:
+        """Add a gradient to what has come for an output; a leaf that has all of it takes it."""
+        node = edge.node
+        self.arriving[node] -= 1
+        if piece is not None:
+            buffer = self.buffers.get(node)
+            if buffer is None:
+                buffer = self.buffers[node] = [None] * node.outputs
+            seen = buffer[edge.index]
+            buffer[edge.index] = piece if seen is None else ops.add(seen, piece)
+            self.owned[node] = fresh if seen is None else True
+        if isinstance(node, Leaf) and not self.arriving[node] and node in self.buffers:
+            self._finish(node, self.buffers.pop(node))
+
+    def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
+        owned = self.owned[leaf]
+        if leaf.hooks is not None:
+            _run_hooks(leaf, grads)
+            owned = False
+        g = grads[0]
+        assert g is not None  # something was delivered
+        if not self.into_leaves:
+            if self.keep is not None and (leaf, 0) in self.keep:
+                self.found[leaf, 0] = g
+            return
+        if self.keep is None or (leaf, 0) in self.keep:
+            accumulate(leaf, g, owned, self.create_graph)
+
+
+def _sequence(node: Node) -> int:
+    return node.sequence
+
+
+def _among(piece: Tensor | None, seen: list[Tensor | None]) -> bool:
+    return any(piece is each for each in seen)
+
+
+def accumulate(leaf: Leaf, g: Tensor, owned: bool, create_graph: bool) -> None:
+    """Add `g` to the gradient of `leaf`: in place where no graph leads through the old one."""
+    with _accumulating:
+        old = leaf.grad
+        if old is None:
+            leaf.grad = g if owned else ops.copy(g)
+        elif create_graph or old.edge is not None:
+            leaf.grad = ops.add(old, g)
+        else:
+            old += g
+    if leaf.accumulated is not None:
+        for hook in list(leaf.accumulated.values()):
+            hook(leaf)
+
+
+def _run_hooks(node: Node, grads: list[Tensor | None]) -> None:
+    """Run the hooks on the outputs of `node`, keep what is retained, then run those before the node."""
+    hooks = node.hooks
+    assert hooks is not None
+    for index, table in hooks.tensor.items():
+        for hook in list(table.values()):
+            if grads[index] is not None:
+                changed = hook(grads[index])
+                if changed is not None:
+                    grads[index] = _like(changed, grads[index])
+    for index in hooks.retained:
+        g, old = grads[index], hooks.retained[index]
+        if g is not None:
+            hooks.retained[index] = g if old is None else ops.add(old, g)
+    for hook in list(hooks.before.values()):
+        changed = hook(grads)
+        if changed is not None:
+            grads[:] = changed
+
+
+def _like(changed: Any, g: Any) -> Tensor:
+    if changed.shape != g.shape or changed.dtype is not g.dtype:
+        raise GradientError(
+            f"hook: expected a gradient {g.shape} {g.dtype.name}, got {changed.shape} {changed.dtype.name}"
+        )
+    return changed  # type: ignore[no-any-return]
+
+
+def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
+    """Return the gradients of an op by way of its fallback, which can be differentiated again."""
+    assert isinstance(node, OpNode)
+    inputs = node.inputs()
+    assert node.op.compose is not None
+    outs = node.op.compose(*inputs, **node.attrs)
+    listed = outs if isinstance(outs, tuple) else (outs,)
+    pairs = [
+        (out, g) for out, g in zip(listed, grads, strict=True) if g is not None and out.edge is not None
+    ]
+    wanted = [x for x in inputs if getattr(x, "edge", None) is not None]
+    found = iter(
+        grad([out for out, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+    )
+    return [next(found) if getattr(x, "edge", None) is not None else None for x in inputs]
+
+

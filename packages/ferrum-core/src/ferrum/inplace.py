@@ -1,0 +1,141 @@
+"""Ops that write into their operands, and what that does to the history of views.
+
+After `y = x[0]; y.mul_(w)`, x has a new history: its old one with the view scattered into it. Every
+other live view of x then gets its history anew from x, by replaying how it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
+
+from ferrum.device import Device
+from ferrum.dtypes import CATEGORY
+from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from ferrum.graph import Edge, Leaf, edge_to, storage_of
+from ferrum.mode import Mode, current, using
+from ferrum.op import OPS, Op, flat, operand
+from ferrum.promotion import SCALARS, result_type
+from ferrum.spec import Spec
+
+if TYPE_CHECKING:
+    from ferrum.tensor import Tensor
+
+P = ParamSpec("P")
+
+
+class WritingOp(Op[P, "Tensor"]):
+    """An op that writes some of its operands and returns the first."""
+
+    def dispatch(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Refuse what must not be written, then go the way of every op."""
+        written = flat([args[i] for i in self.writes if i < len(args)])
+        for tensor in written:
+            check_writable(self.name, operand(self.name, tensor), mode)
+        return super().dispatch(mode, args, attrs)
+
+    def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
+        """Write, count the versions up, and record the step as the new history of what was written."""
+        device = self.device_of(args, attrs)
+        written = flat([args[i] for i in self.writes])
+        edges = [tensor.edge for tensor in written]
+        self.compute(mode, device, args, attrs)
+        for tensor in written:
+            storage_of(tensor).version += 1
+        if recording:
+            self._record(mode, args, attrs, (args[0],), device)
+            new, args[0].edge = args[0].edge, edges[0]
+            rebase(args[0], new)
+        return args[0]
+
+
+def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
+    """Raise where writing would lose a leaf's gradient, or hit one element of memory twice."""
+    base = tensor if tensor.view_of is None else tensor.view_of.base
+    if mode.grad and base.edge is not None and isinstance(base.edge.node, Leaf):
+        what = "a leaf" if base is tensor else "a view of a leaf"
+        raise GradientError(f"{name}: {what} that requires grad is written in place; use no_grad()")
+    if tensor.view_of is not None:
+        if mode.grad and base.edge is not None and tensor.edge is None:
+            raise GradientError(f"{name}: a view made under no_grad is written in place; make it anew")
+        shape = base.shape
+        for step, attrs in tensor.view_of.path:
+            grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
+            if step.name == "core.expand" and grown != shape and 0 not in grown:
+                raise ArgumentError(
+                    f"{name}: an expanded tensor has several elements in one place; clone() it first"
+                )
+            shape = grown
+
+
+def rebase(tensor: Tensor, edge: Edge | None) -> None:
+    """Make `edge` the history of `tensor` after it was written, and renew that of all views beside it."""
+    base = tensor
+    if tensor.view_of is not None:
+        base = tensor.view_of.base
+        scatter = OPS["core.view_scatter"]
+        node = scatter.node((base.edge, edge), {"path": tensor.view_of.path}, tensor.device)
+        edge = edge_to(node, 0, base.array)
+    base.edge = edge
+    if base.storage is None:
+        return
+    with using(current().plain(grad=True)):
+        for view in base.storage.views():
+            if view.view_of is not None and view.view_of.base is base:
+                view.edge = view.view_of.replay(base).edge
+
+
+def writes(*names: str) -> Callable[[Callable[P, Spec]], WritingOp[P]]:
+    """Declare an op that writes the operands called `names` and returns the first of its operands."""
+
+    def declare(rule: Callable[P, Spec]) -> WritingOp[P]:
+        made: WritingOp[P] = WritingOp(rule)
+        made.writes = tuple(made.inputs.index(name) for name in names)
+        return made
+
+    return declare
+
+
+class InPlaceTwin(WritingOp[P]):
+    """`x.add_(y)` for `add`: a kernel may do it in one pass, else the result is copied into x."""
+
+    def __init__(self, out_of_place: Op[P, Tensor]) -> None:
+        self.twin = out_of_place
+        rule = in_place_rule(out_of_place)
+        super().__init__(rule)
+        self.inputs = out_of_place.inputs
+        self.attributes = out_of_place.attributes
+        self.writes = (0,)
+        self.sampler = out_of_place.sampler
+        self.compose = self._compose
+
+    def _compose(self, x: Any, *others: Any, **attrs: Any) -> Tensor:
+        value = cast("Callable[..., Tensor]", self.twin)(x, *others, **attrs)
+        return cast("Tensor", OPS["core.copy_"](x, value))
+
+    def compute(self, mode: Mode, device: Device, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Use the kernel where all operands have the dtype of x, else the fallback."""
+        dtype = args[0].dtype
+        mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
+        if mixed or (CATEGORY[dtype] < 2 and result_type(*args) is not dtype):
+            return self.decompose(mode, device, args, attrs)
+        return super().compute(mode, device, args, attrs)
+
+
+def in_place_rule(out_of_place: Op[P, Tensor]) -> Callable[P, Spec]:
+    """Return the rule of the in-place form: the result must fit into the first operand."""
+    name = f"{out_of_place.__name__}_"
+
+    def rule(x: Any, *others: Any, **attrs: Any) -> Spec:
+        spec = out_of_place.rule(x, *others, **attrs)  # type: ignore[arg-type]
+        if spec.shape != x.shape:
+            raise ShapeError(f"{name}: a result of shape {spec.shape} does not fit into {x.shape}")
+        category = 2 if out_of_place.floats_only else CATEGORY[result_type(x, *others)]
+        if category > CATEGORY[x.dtype]:
+            raise DTypeError(f"{name}: a floating-point result does not fit into {x.dtype.name}")
+        return Spec(x.shape, x.dtype)
+
+    rule.__name__ = name
+    rule.__doc__ = f"Do `{out_of_place.__name__}` in place: the result is written into the first operand."
+    rule.__module__ = out_of_place.rule.__module__
+    return cast("Callable[P, Spec]", rule)

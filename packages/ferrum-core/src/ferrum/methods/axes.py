@@ -1,0 +1,57 @@
+"""Turning what people write for axes, shapes and sizes into what ops take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from operator import index
+from typing import Any
+
+from ferrum.errors import OutOfRangeError, ShapeError
+from ferrum.spec import Shape
+
+
+def one_axis(name: str, dim: int, ndim: int) -> int:
+    """Return the axis that `dim` means, counted from the end where it is negative.
+
+    As in PyTorch a 0-d tensor has the axis 0, which ops on one axis see as an axis of size 1.
+    """
+    room = max(ndim, 1)
+    if not -room <= dim < room:
+        raise OutOfRangeError(
+            f"{name}: expected a dim from {-room} to {room - 1} for {ndim} dimensions, got {dim}"
+        )
+    return dim % room
+
+
+def some_axes(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that `dim` means, in order; None and () mean all."""
+    if dim is None:
+        return tuple(range(ndim))
+    if isinstance(dim, int):
+        return (one_axis(name, dim, ndim),) if ndim else _none_of(name, dim)
+    axes = tuple(one_axis(name, each, ndim) for each in dim)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{name}: dim {tuple(dim)} names an axis twice")
+    return tuple(sorted(axes)) if axes and ndim else tuple(range(ndim))
+
+
+def _none_of(name: str, dim: int) -> tuple[int, ...]:
+    one_axis(name, dim, 0)
+    return ()
+
+
+def sizes_of(sizes: tuple[Any, ...]) -> Shape:
+    """Return the shape in `f(2, 3)` or `f((2, 3))`."""
+    listed = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    return tuple(index(size) for size in listed)
+
+
+def resolved(name: str, shape: Shape, count: int) -> Shape:
+    """Return `shape` with its -1, of which there may be one, replaced so that it holds `count` elements."""
+    if -1 not in shape:
+        return shape
+    known = prod(size for size in shape if size != -1)
+    if shape.count(-1) > 1 or known == 0 or count % known:
+        raise ShapeError(f"{name}: {count} elements do not fit the shape {shape}")
+    return tuple(count // known if size == -1 else size for size in shape)

@@ -1,0 +1,192 @@
+"""Tensor methods that change dtype or device, or leave FERRUM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum import dlpack, dtypes, ops
+from ferrum.device import Device
+from ferrum.dtypes import DTypeLike, as_dtype
+from ferrum.errors import CaptureError, DeviceError, GradientError, ShapeError
+from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.mode import current
+from ferrum.plugins import device as find_device
+
+if TYPE_CHECKING:
+    from ferrum.tensor import Tensor
+
+
+class Conversion(TensorBase):
+    """Dtypes, devices, numbers, NumPy and DLPack."""
+
+    __slots__ = ()
+
+    # PyTorch's and NumPy's binary operators give way to ours.
+    __array_priority__ = 1000
+
+    def to(
+        self,
+        *args: Any,
+        dtype: DTypeLike | None = None,
+        device: str | Device | None = None,
+        copy: bool = False,
+    ) -> Tensor:
+        """Return self in another dtype, on another device, or like another tensor.
+
+        `x.to(fe.float64)`, `x.to("cuda")`, `x.to("cuda", fe.float16)`, `x.to(other)`. Where nothing
+        changes it is self, unless `copy`.
+        """
+        if len(args) == 1 and args[0].__class__ is type(dtypes.float32) and not (device or dtype or copy):
+            return as_tensor(self) if args[0] is self.array.dtype else ops.astype(self, dtype=args[0])
+        for arg in args:
+            if isinstance(arg, TensorBase):
+                dtype, device = arg.dtype, arg.device
+            elif isinstance(arg, Device) or (isinstance(arg, str) and not _names_dtype(arg)):
+                device = arg
+            else:
+                dtype = arg
+        out = as_tensor(self)
+        target = self.device if device is None else find_device(device)
+        if target is not self.device:
+            out = ops.to_device(out, source=self.device, target=target)
+        wanted = self.dtype if dtype is None else as_dtype(dtype)
+        if wanted is not self.dtype:
+            out = ops.astype(out, dtype=wanted)
+        return ops.copy(out) if copy and out is self else out
+
+    def type(self, dtype: DTypeLike) -> Tensor:
+        """Return self in another dtype."""
+        return self.to(as_dtype(dtype))
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """Return self in the dtype of `other`."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """Return self as float32."""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Tensor:
+        """Return self as float64."""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """Return self as float16."""
+        return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Tensor:
+        """Return self as bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    def int(self) -> Tensor:
+        """Return self as int32."""
+        return self.to(dtypes.int32)
+
+    def long(self) -> Tensor:
+        """Return self as int64."""
+        return self.to(dtypes.int64)
+
+    def short(self) -> Tensor:
+        """Return self as int16."""
+        return self.to(dtypes.int16)
+
+    def bool(self) -> Tensor:
+        """Return self as bool."""
+        return self.to(dtypes.bool_)
+
+    def cpu(self) -> Tensor:
+        """Return self on the device "cpu"."""
+        return self.to("cpu")
+
+    def cuda(self, index: int | None = None) -> Tensor:
+        """Return self on the device "cuda", or on "cuda:index"."""
+        return self.to("cuda" if index is None else f"cuda:{index}")
+
+    def clone(self) -> Tensor:
+        """Return a copy of self; gradients go through it."""
+        return ops.copy(self)
+
+    def item(self) -> Any:
+        """Return the value of a tensor of one element as a Python number."""
+        if self.array.shape != () and np.prod(self.array.shape) != 1:
+            raise ShapeError(f"item: expected a tensor of one element, got shape {self.shape}")
+        return self._host("item").item()
+
+    def tolist(self) -> Any:
+        """Return the values as nested lists of Python numbers, or as a number for a 0-d tensor."""
+        return self._host("tolist").tolist()
+
+    def numpy(self, *, force: bool = False) -> npt.NDArray[Any]:
+        """Return the values as a NumPy array that shares memory with self where the device is the host's.
+
+        Raises GradientError if self requires grad, unless `force`.
+        """
+        if self.edge is not None and not force:
+            raise GradientError("numpy: self requires grad; use detach().numpy()")
+        return self._host("numpy")
+
+    def _host(self, name: str) -> npt.NDArray[Any]:
+        for interposer in current().interposers:
+            if interposer.forbids_values:
+                raise CaptureError(
+                    f"{name}: the values of a tensor are not known while a function is recorded"
+                )
+        return self.device.backend.to_numpy(self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __bool__(self) -> bool:
+        return bool(self._one("bool"))
+
+    def __int__(self) -> int:
+        return int(self._one("int"))
+
+    def __float__(self) -> float:
+        return float(self._one("float"))
+
+    def __index__(self) -> int:
+        if self.ndim or self.dtype.kind not in "iu":
+            raise TypeError(f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}")
+        return int(self._host("index"))
+
+    def _one(self, name: str) -> Any:
+        if np.prod(self.shape) != 1:
+            raise ShapeError(
+                f"{name}: the truth or value of a tensor of shape {self.shape} is ambiguous; use any() "
+                f"or all()"
+            )
+        return self._host(name).reshape(()).item()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return a DLPack capsule that shares memory with self."""
+        if self.edge is not None:
+            raise GradientError("__dlpack__: self requires grad; use detach()")
+        return dlpack.export(self._host("__dlpack__"), **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return DLPack's (device type, index)."""
+        if self.device.kind not in ("cpu", "reference"):
+            raise DeviceError(f"__dlpack_device__: '{self.device}' is not in host memory")
+        return dlpack.CPU, 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        x = as_tensor(self)
+        if x.edge is not None and not x.is_leaf:
+            raise GradientError("deepcopy: only leaves can be copied; use detach() or clone()")
+        with_grad = x.grad
+        out = type(x)(ops.copy(x.detach()).array, x.device)
+        out.requires_grad_(x.requires_grad)
+        out.grad = None if with_grad is None else with_grad.clone()
+        memo[id(self)] = out
+        return out
+
+
+def _names_dtype(name: str) -> bool:
+    return any(dtype.name == name for dtype in dtypes.DTYPES)

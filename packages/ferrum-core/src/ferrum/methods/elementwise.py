@@ -1,0 +1,309 @@
+"""Tensor methods that work element by element."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ferrum import ops
+from ferrum.dtypes import CATEGORY, is_floating
+from ferrum.errors import ArgumentError, DTypeError
+from ferrum.methods.base import as_tensor
+from ferrum.methods.operators import Operand, Operators, in_place
+from ferrum.promotion import SCALARS, result_type
+
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from ferrum.tensor import Tensor
+
+
+class Elementwise(Operators):
+    """Functions of one number and of two, and their in-place forms."""
+
+    __slots__ = ()
+
+    # ---- named arithmetic
+
+    def add(self, other: Operand, *, alpha: float = 1) -> Tensor:
+        """Return self + alpha * other."""
+        return ops.add(self, other if alpha == 1 else other * alpha)
+
+    def sub(self, other: Operand, *, alpha: float = 1) -> Tensor:
+        """Return self - alpha * other."""
+        return ops.subtract(self, other if alpha == 1 else other * alpha)
+
+    def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+        """Return self / other, rounded by `rounding_mode`: None, "floor" or "trunc"."""
+        if rounding_mode == "floor":
+            return ops.floor_divide(self, other)
+        if rounding_mode not in (None, "trunc"):
+            raise ArgumentError(f"div: expected rounding_mode None, 'floor' or 'trunc', got {rounding_mode!r}")
+        quotient = ops.divide(self, other)
+        if rounding_mode is None:
+            return quotient
+        return quotient.trunc().to(result_type(self, other))
+
+    eq, ne = Operators.__eq__, Operators.__ne__
+    lt, le, gt, ge = Operators.__lt__, Operators.__le__, Operators.__gt__, Operators.__ge__
+    mul, pow, true_divide = Operators.__mul__, Operators.__pow__, Operators.__truediv__
+    remainder, floor_divide = Operators.__mod__, Operators.__floordiv__
+    bitwise_and, bitwise_or = Operators.__and__, Operators.__or__
+    bitwise_xor, bitwise_not = Operators.__xor__, Operators.__invert__
+    neg = negative = Operators.__neg__
+    multiply, subtract, divide = mul, sub, div
+    greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+
+    def maximum(self, other: Operand) -> Tensor:
+        """Return the larger of self and other, element by element; NaN wins."""
+        return ops.maximum(self, other)
+
+    def minimum(self, other: Operand) -> Tensor:
+        """Return the smaller of self and other, element by element; NaN wins."""
+        return ops.minimum(self, other)
+
+    def atan2(self, other: Operand) -> Tensor:
+        """Return the angle of the point (other, self), in radians."""
+        return ops.atan2(self, other)
+
+    def logical_and(self, other: Operand) -> Tensor:
+        """Return whether both differ from 0."""
+        return ops.logical_and(self, other)
+
+    def logical_or(self, other: Operand) -> Tensor:
+        """Return whether one differs from 0."""
+        return ops.logical_or(self, other)
+
+    def logical_xor(self, other: Operand) -> Tensor:
+        """Return whether just one differs from 0."""
+        return ops.logical_xor(self, other)
+
+    def where(self, condition: Tensor, other: Operand) -> Tensor:
+        """Return self where the condition holds, else other."""
+        return choose(condition, as_tensor(self), other)
+
+    def masked_fill(self, mask: Tensor, value: float) -> Tensor:
+        """Return self with `value` where `mask` holds; the mask broadcasts."""
+        if value.__class__ in SCALARS and result_type(self, value) is not self.dtype and (
+            CATEGORY[self.dtype] < CATEGORY[result_type(self, value)]
+        ):
+            raise DTypeError(f"masked_fill: {value!r} does not fit into {self.dtype.name}")
+        return choose(mask, value, as_tensor(self))
+
+    def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:  # noqa: A002
+        """Return self raised to at least `min` and lowered to at most `max`: numbers, or tensors."""
+        if min is None and max is None:
+            raise ArgumentError("clamp: expected min or max")
+        bounds = [each for each in (min, max) if each is not None]
+        x = as_tensor(self).to(result_type(self, *bounds))
+        if all(each.__class__ in SCALARS for each in bounds):
+            return ops.clip(x, low=cast("float | None", min), high=cast("float | None", max))
+        x = x if min is None else ops.maximum(x, min)
+        return x if max is None else ops.minimum(x, max)
+
+    clip = clamp
+
+    def clamp_min(self, min: Operand) -> Tensor:  # noqa: A002
+        """Return self raised to at least `min`."""
+        return as_tensor(self).clamp(min=min)
+
+    def clamp_max(self, max: Operand) -> Tensor:  # noqa: A002
+        """Return self lowered to at most `max`."""
+        return as_tensor(self).clamp(max=max)
+
+    def is_floating_point(self) -> bool:
+        """Return whether the elements are floating-point numbers."""
+        return is_floating(self.dtype)
+
+
+    # ---- functions of one number
+
+    def abs(self) -> Tensor:
+        """Return |self|."""
+        return ops.abs(self)
+
+    def sign(self) -> Tensor:
+        """Return -1, 0 or 1: the sign of self."""
+        return ops.sign(self)
+
+    def exp(self) -> Tensor:
+        """Return e to the power self."""
+        return ops.exp(self)
+
+    def expm1(self) -> Tensor:
+        """Return e**self - 1, exact near 0."""
+        return ops.expm1(self)
+
+    def log(self) -> Tensor:
+        """Return the natural logarithm of self."""
+        return ops.log(self)
+
+    def log1p(self) -> Tensor:
+        """Return log(1 + self), exact near 0."""
+        return ops.log1p(self)
+
+    def sqrt(self) -> Tensor:
+        """Return the square root of self."""
+        return ops.sqrt(self)
+
+    def rsqrt(self) -> Tensor:
+        """Return 1 / sqrt(self)."""
+        return ops.rsqrt(self)
+
+    def sin(self) -> Tensor:
+        """Return the sine of self, in radians."""
+        return ops.sin(self)
+
+    def cos(self) -> Tensor:
+        """Return the cosine of self, in radians."""
+        return ops.cos(self)
+
+    def tanh(self) -> Tensor:
+        """Return the hyperbolic tangent of self."""
+        return ops.tanh(self)
+
+    def erf(self) -> Tensor:
+        """Return the error function of self, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to self."""
+        return ops.erf(self)
+
+    def floor(self) -> Tensor:
+        """Return the largest integer not above self."""
+        return ops.floor(self)
+
+    def ceil(self) -> Tensor:
+        """Return the smallest integer not below self."""
+        return ops.ceil(self)
+
+    def trunc(self) -> Tensor:
+        """Return self without its fraction."""
+        return ops.trunc(self)
+
+    def round(self) -> Tensor:
+        """Return the nearest integer, the even one at a half."""
+        return ops.round(self)
+
+    def square(self) -> Tensor:
+        """Return self * self."""
+        return ops.square(self)
+
+    def reciprocal(self) -> Tensor:
+        """Return 1 / self."""
+        return ops.reciprocal(self)
+
+    def sigmoid(self) -> Tensor:
+        """Return 1 / (1 + exp(-self))."""
+        return ops.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """Return self where it is above 0, else 0; NaN stays NaN."""
+        return ops.relu(self)
+
+    def logical_not(self) -> Tensor:
+        """Return whether self is 0."""
+        return ops.logical_not(self)
+
+    def isnan(self) -> Tensor:
+        """Return whether self is not a number."""
+        return ops.isnan(self)
+
+    def isinf(self) -> Tensor:
+        """Return whether self is infinite."""
+        return ops.isinf(self)
+
+    def isfinite(self) -> Tensor:
+        """Return whether self is neither infinite nor NaN."""
+        return ops.isfinite(self)
+
+    # ---- in place
+
+    def add_(self, other: Operand, *, alpha: float = 1) -> Tensor:
+        """Add alpha * other to self."""
+        return in_place("add")(self, other if alpha == 1 else other * alpha)
+
+    def sub_(self, other: Operand, *, alpha: float = 1) -> Tensor:
+        """Subtract alpha * other from self."""
+        return in_place("subtract")(self, other if alpha == 1 else other * alpha)
+
+    def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002
+        """Raise self to at least `min` and lower it to at most `max`."""
+        return ops.copy_(self, as_tensor(self).clamp(min, max))
+
+    def masked_fill_(self, mask: Tensor, value: float) -> Tensor:
+        """Put `value` where `mask` holds."""
+        return ops.copy_(self, as_tensor(self).masked_fill(mask, value))
+
+    mul_, div_, pow_ = Operators.__imul__, Operators.__itruediv__, Operators.__ipow__
+    remainder_, floor_divide_ = Operators.__imod__, Operators.__ifloordiv__
+
+    def exp_(self) -> Tensor:
+        """Replace self by self.exp()."""
+        return in_place("exp")(self)
+
+    def log_(self) -> Tensor:
+        """Replace self by self.log()."""
+        return in_place("log")(self)
+
+    def sqrt_(self) -> Tensor:
+        """Replace self by self.sqrt()."""
+        return in_place("sqrt")(self)
+
+    def tanh_(self) -> Tensor:
+        """Replace self by self.tanh()."""
+        return in_place("tanh")(self)
+
+    def sigmoid_(self) -> Tensor:
+        """Replace self by self.sigmoid()."""
+        return in_place("sigmoid")(self)
+
+    def relu_(self) -> Tensor:
+        """Replace self by self.relu()."""
+        return in_place("relu")(self)
+
+    def abs_(self) -> Tensor:
+        """Replace self by self.abs()."""
+        return in_place("abs")(self)
+
+    def neg_(self) -> Tensor:
+        """Replace self by self.neg()."""
+        return in_place("negative")(self)
+
+    def floor_(self) -> Tensor:
+        """Replace self by self.floor()."""
+        return in_place("floor")(self)
+
+    def ceil_(self) -> Tensor:
+        """Replace self by self.ceil()."""
+        return in_place("ceil")(self)
+
+    def round_(self) -> Tensor:
+        """Replace self by self.round()."""
+        return in_place("round")(self)
+
+    def trunc_(self) -> Tensor:
+        """Replace self by self.trunc()."""
+        return in_place("trunc")(self)
+
+    def sin_(self) -> Tensor:
+        """Replace self by self.sin()."""
+        return in_place("sin")(self)
+
+    def cos_(self) -> Tensor:
+        """Replace self by self.cos()."""
+        return in_place("cos")(self)
+
+    def square_(self) -> Tensor:
+        """Replace self by self.square()."""
+        return in_place("square")(self)
+
+    def reciprocal_(self) -> Tensor:
+        """Replace self by self.reciprocal()."""
+        return in_place("reciprocal")(self)
+
+
+def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
+    """Return x1 where the condition holds, else x2, in the dtype that both promote to."""
+    dtype = result_type(x1, x2)
+    first, second = (x if x.__class__ in SCALARS else x.to(dtype) for x in (x1, x2))  # type: ignore[union-attr]
+    if first.__class__ in SCALARS and second.__class__ in SCALARS:
+        first = ops.full(shape=(), value=cast(float, first), dtype=dtype, device=condition.device)
+    elif CATEGORY[dtype] == 0:
+        first, second = (bool(x) if x.__class__ in SCALARS else x for x in (first, second))  # type: ignore[arg-type]
+    return ops.where(condition, first, second)

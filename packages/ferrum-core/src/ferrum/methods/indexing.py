@@ -1,0 +1,190 @@
+"""`x[...]` and `x[...] = y`, and the methods that pick by integer tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ferrum import ops
+from ferrum.dtypes import CATEGORY, bool_, int64
+from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
+from ferrum.methods.axes import one_axis
+from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.ops.views import Key
+from ferrum.promotion import SCALARS
+
+if TYPE_CHECKING:
+    from ferrum.tensor import Tensor
+
+
+class Indexing(TensorBase):
+    """Reading and writing parts of a tensor, with NumPy's and PyTorch's rules."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Tensor:
+        basic, indices = parse(as_tensor(self), key)
+        view = ops.getitem(self, key=basic)
+        return ops.index(view, indices) if indices is not None else view
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        basic, indices = parse(as_tensor(self), key)
+        view = ops.getitem(self, key=basic)
+        if indices is None:
+            ops.copy_(view, self._like(value))
+        else:
+            new = ops.index_put(view, self._like(value), indices, accumulate=False)
+            ops.copy_(view, new)
+
+    def _like(self, value: Any) -> Tensor:
+        """Return `value`, a tensor or numbers, as a tensor of this dtype and device."""
+        if isinstance(value, TensorBase):
+            return as_tensor(value).to(self.dtype)
+        if value.__class__ in SCALARS:
+            return ops.full(shape=(), value=value, dtype=self.dtype, device=self.device)
+        if isinstance(value, (list, tuple, np.ndarray, np.generic)):
+            array = np.asarray(value).astype(self.dtype)
+            return type(as_tensor(self))(self.device.backend.from_numpy(array), self.device)
+        raise OperandError(f"setitem: expected a tensor or numbers, got {type(value).__name__}")
+
+    def gather(self, dim: int, index: Tensor) -> Tensor:
+        """Return out[.., i, ..] = self[.., index[.., i, ..], ..] along `dim`."""
+        return ops.gather(self, index, axis=one_axis("gather", dim, self.ndim))
+
+    def scatter_add(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        """Return a copy of self with out[.., index[.., i, ..], ..] += src[.., i, ..] along `dim`."""
+        return ops.scatter_add(self, index, src, axis=one_axis("scatter_add", dim, self.ndim))
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """Return the entries of `dim` that a vector of integers picks."""
+        axis = one_axis("index_select", dim, self.ndim)
+        if index.ndim > 1:
+            raise ShapeError(f"index_select: expected a vector of indices, got {index.shape}")
+        return ops.index(self, [index if i == axis else None for i in range(self.ndim)])
+
+    def masked_select(self, mask: Tensor) -> Tensor:
+        """Return the elements where `mask` holds, as a vector; both broadcast."""
+        shape = np.broadcast_shapes(self.shape, mask.shape)
+        return as_tensor(self).expand(shape)[mask.expand(shape)]
+
+    def nonzero(self) -> Tensor:
+        """Return the indices of the elements that are not 0, a tensor (count, ndim)."""
+        return ops.nonzero(self)
+
+
+def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:
+    """Return the view that `key` takes of x, and the index tensors that it applies to the view."""
+    entries = list(key) if isinstance(key, tuple) else [key]
+    entries = [_entry(x, each) for each in entries]
+    used = sum(_axes_of(each) for each in entries)
+    dots = [i for i, each in enumerate(entries) if each is Ellipsis]
+    if len(dots) > 1:
+        raise OutOfRangeError("getitem: an index can only have one ellipsis ('...')")
+    if used > x.ndim:
+        raise OutOfRangeError(f"getitem: too many indices for shape {x.shape}: {used}")
+    fill = [slice(None)] * (x.ndim - used)
+    at = dots[0] if dots else len(entries)
+    entries = [*entries[:at], *fill, *entries[at + 1 :]]
+    return _split(x, entries)
+
+
+def _entry(x: Tensor, entry: Any) -> Any:
+    """Return one entry of a key in its plain form: int, slice, None, Ellipsis, or an index tensor."""
+    if entry is None or entry is Ellipsis or isinstance(entry, slice):
+        return entry
+    if isinstance(entry, TensorBase):
+        return _index_tensor(x, as_tensor(entry))
+    if isinstance(entry, (bool, np.bool_)):
+        return _index_tensor(x, _on_device_of(x, np.asarray(entry)))
+    if isinstance(entry, (list, np.ndarray)):
+        array = np.asarray(entry) if len(entry) else np.zeros(0, np.int64)
+        return _index_tensor(x, _on_device_of(x, array))
+    try:
+        return entry.__index__()
+    except AttributeError:
+        raise OperandError(
+            f"getitem: expected integers, slices, None, ... or integer or bool tensors, "
+            f"got {type(entry).__name__}"
+        ) from None
+
+
+def _on_device_of(x: Tensor, array: Any) -> Tensor:
+    if array.dtype.kind not in "iub":
+        raise DTypeError(f"getitem: expected integer or bool indices, got {array.dtype}")
+    array = array.astype(bool_ if array.dtype.kind == "b" else int64)
+    return type(x)(x.device.backend.from_numpy(array), x.device)
+
+
+def _index_tensor(x: Tensor, index: Tensor) -> Tensor:
+    if CATEGORY[index.dtype] > 1:
+        raise DTypeError(f"getitem: expected integer or bool indices, got {index.dtype.name}")
+    if index.dtype is not bool_:
+        return index.to(int64)
+    return index
+
+
+def _axes_of(entry: Any) -> int:
+    if entry is None or entry is Ellipsis:
+        return 0
+    if isinstance(entry, TensorBase) and entry.dtype is bool_:
+        return entry.ndim
+    return 1
+
+
+def _split(x: Tensor, entries: Sequence[Any]) -> tuple[Key, list[Tensor | None] | None]:
+    """Separate what a view can do from what index tensors do."""
+    key: list[Any] = []
+    indices: list[Tensor | None] = []
+    axis = 0
+    for entry in entries:
+        if entry is None:
+            key.append(None)
+            indices.append(None)
+        elif isinstance(entry, slice):
+            key.append(_range(entry, x.shape[axis]))
+            indices.append(None)
+            axis += 1
+        elif isinstance(entry, TensorBase):
+            picked = _picks(x, as_tensor(entry), axis)
+            if not as_tensor(entry).ndim and entry.dtype is bool_:
+                key.append(None)  # a 0-d mask picks from a new axis
+            for each in picked:
+                if axis < x.ndim and not (entry.dtype is bool_ and not entry.ndim):
+                    key.append((0, x.shape[axis], 1))
+                    axis += 1
+                indices.append(each)
+        else:
+            key.append(_position(entry, x.shape[axis], x))
+            axis += 1
+    return tuple(key), indices if any(each is not None for each in indices) else None
+
+
+def _picks(x: Tensor, index: Tensor, axis: int) -> list[Tensor]:
+    """Return one integer tensor per axis that `index`, integers or a mask, stands for."""
+    if index.dtype is not bool_:
+        return [index]
+    covered = x.shape[axis : axis + index.ndim]
+    if index.shape != covered:
+        raise OutOfRangeError(
+            f"getitem: a mask of shape {index.shape} does not fit {x.shape} from axis {axis} on"
+        )
+    if not index.ndim:
+        return [ops.nonzero(index.reshape(1)).select(1, 0)]
+    found = ops.nonzero(index)
+    return [found.select(1, i) for i in range(index.ndim)]
+
+
+def _range(entry: slice, size: int) -> tuple[int, int, int]:
+    if entry.step == 0:
+        raise OutOfRangeError("getitem: expected a slice step other than 0")
+    start, stop, step = entry.indices(size)
+    count = len(range(start, stop, step))
+    return (start, count, step) if count else (0, 0, 1)
+
+
+def _position(index: int, size: int, x: Tensor) -> int:
+    if not -size <= index < size:
+        raise OutOfRangeError(f"getitem: index {index} is out of range for size {size} of {x.shape}")
+    return index % size

@@ -1,0 +1,156 @@
+"""What is switched on for the calls of this thread or task: recording, interposers, observers.
+
+A mode is immutable and stands in one ContextVar that every operation reads once. Whoever wants
+another mode sets a new one and puts the old one back, so threads and tasks never see each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar, Token
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from ferrum.device import Device
+    from ferrum.graph import Node
+    from ferrum.op import Op
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Interposer:
+    """Stands between a call and its operation, and may change both.
+
+    Interposers nest by `rank`, lowest outermost: autocast 0, anomaly 1, profiler 2, capture 3.
+    `__call__` proceeds by calling `op(*args, **attrs)`, which the next interposer receives.
+    """
+
+    rank = 2
+    forbids_values = False  # item(), bool() and the like raise while it is on
+
+    def __call__(self, op: Op[..., Any], args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Return what `op(*args, **attrs)` shall return."""
+        return op(*args, **attrs)
+
+
+class Observer:
+    """Is told what happened, and changes nothing."""
+
+    def ran(self, op: Op[..., Any], device: Device, native: bool) -> None:
+        """`op` is about to run on `device`: by a kernel of its own, or decomposed."""
+
+    def recorded(self, node: Node) -> None:
+        """`node` has been added to the graph."""
+
+
+class Mode:
+    """One immutable state of the switches. `special` says whether there is more than `grad` to it."""
+
+    __slots__ = ("grad", "interposers", "observers", "special")
+
+    def __init__(
+        self,
+        grad: bool = True,
+        interposers: tuple[Interposer, ...] = (),
+        observers: tuple[Observer, ...] = (),
+    ) -> None:
+        self.grad = grad
+        self.interposers = interposers
+        self.observers = observers
+        self.special = bool(interposers or observers)
+
+    def with_grad(self, grad: bool) -> Mode:
+        """Return this mode with recording on or off."""
+        return self if grad is self.grad else Mode(grad, self.interposers, self.observers)
+
+    def inner(self) -> Mode:
+        """Return this mode without its outermost interposer."""
+        return Mode(self.grad, self.interposers[1:], self.observers)
+
+    def backward(self, grad: bool) -> Mode:
+        """Return this mode for a backward pass, which runs without autocast."""
+        rest = tuple(each for each in self.interposers if each.rank > 0)
+        return Mode(grad, rest, self.observers)
+
+    def plain(self, grad: bool) -> Mode:
+        """Return this mode without interposers."""
+        return Mode(grad, (), self.observers)
+
+
+_mode: ContextVar[Mode] = ContextVar("ferrum_mode", default=Mode())
+current = _mode.get
+set_mode = _mode.set
+reset_mode = _mode.reset
+
+
+@contextmanager
+def using(mode: Mode) -> Iterator[None]:
+    """Set `mode` inside the block."""
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def interposing(interposer: Interposer) -> AbstractContextManager[None]:
+    """Return a context that adds `interposer` to the mode, at the place of its rank."""
+    mode = current()
+    interposers = sorted((*mode.interposers, interposer), key=lambda each: each.rank)
+    return using(Mode(mode.grad, tuple(interposers), mode.observers))
+
+
+def observing(observer: Observer) -> AbstractContextManager[None]:
+    """Return a context that adds `observer` to the mode."""
+    mode = current()
+    return using(Mode(mode.grad, mode.interposers, (*mode.observers, observer)))
+
+
+class GradSwitch:
+    """A context, or a decorator, in which operations are recorded or not."""
+
+    __slots__ = ("_grad", "_tokens")
+
+    def __init__(self, grad: bool) -> None:
+        self._grad = grad
+        self._tokens: list[Token[Mode]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_mode.set(_mode.get().with_grad(self._grad)))
+
+    def __exit__(self, *_: object) -> None:
+        _mode.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return `function` run inside this switch."""
+
+        @wraps(function)
+        def switched(*args: P.args, **kwargs: P.kwargs) -> T:
+            with GradSwitch(self._grad):
+                return function(*args, **kwargs)
+
+        return switched
+
+
+def no_grad() -> GradSwitch:
+    """Record nothing inside: `with fe.no_grad():`, or `@fe.no_grad()` before a function."""
+    return GradSwitch(False)
+
+
+def enable_grad() -> GradSwitch:
+    """Record inside, also within `no_grad`."""
+    return GradSwitch(True)
+
+
+def set_grad_enabled(mode: bool) -> GradSwitch:
+    """Record inside if `mode` is true."""
+    return GradSwitch(mode)
+
+
+def is_grad_enabled() -> bool:
+    """Return whether operations are recorded here and now."""
+    return _mode.get().grad

@@ -1,0 +1,39 @@
+"""What is known of a tensor without its values: its shape and its dtype."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeAlias
+
+from ferrum.dtypes import DType
+from ferrum.errors import ShapeError
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class TensorLike(Protocol):
+    """Anything with a shape and a dtype: a tensor, a `Spec`, a backend's array."""
+
+    @property
+    def shape(self) -> Shape: ...
+    @property
+    def dtype(self) -> DType: ...
+
+
+class Spec(NamedTuple):
+    """The shape and dtype that an operation will produce."""
+
+    shape: Shape
+    dtype: DType
+
+
+def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
+    """Return the shape that `shapes` broadcast to together, or raise ShapeError in the name of `name`."""
+    ndim = max(map(len, shapes))
+    padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
+    out = []
+    for sizes in zip(*padded, strict=True):
+        wide = set(sizes) - {1}
+        if len(wide) > 1:
+            raise ShapeError(f"{name}: shapes {' and '.join(map(str, shapes))} do not broadcast together")
+        out.append(wide.pop() if wide else 1)
+    return tuple(out)
