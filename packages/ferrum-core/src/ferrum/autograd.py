@@ -112,8 +112,11 @@ def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
 class Walk:
     """One walk through the graph behind `roots`."""
 
-    def __init__(self, roots: list[Edge], create_graph: bool, retain_graph: bool) -> None:
+    def __init__(
+        self, roots: list[Edge], create_graph: bool, retain_graph: bool, *, beyond_kept: bool = True
+    ) -> None:
         self.roots = roots
+        self.beyond_kept = beyond_kept  # False: what is kept does not depend on each other
         self.create_graph = create_graph
         self.retain_graph = retain_graph
         self.arriving: dict[Node, int] = {}  # per node, the gradients that are still to come
@@ -137,6 +140,7 @@ class Walk:
     def _order(self) -> list[Node]:
         """Return the nodes behind the roots, latest first, and count what will arrive at each."""
         arriving = self.arriving
+        ends = set() if self.keep is None or self.beyond_kept else {node for node, _ in self.keep}
         stack: list[Node] = []
         for root in self.roots:
             if root.node not in arriving:
@@ -147,6 +151,8 @@ class Walk:
         while stack:
             node = stack.pop()
             nodes.append(node)
+            if node in ends:
+                continue
             for edge in node.all_edges():
                 into = edge.node
                 if into in arriving:
@@ -166,6 +172,9 @@ class Walk:
             if any(edge.node in self.needed for edge in node.all_edges()):
                 self.needed.add(node)
 
+    def _behind(self, node: Node) -> list[Edge]:
+        return [edge for edge in node.all_edges() if edge.node in self.arriving]
+
     def _visit(self, node: Node) -> None:
         grads = self.buffers.pop(node, None)
         if grads is None or (self.keep is not None and node not in self.needed):
@@ -177,7 +186,7 @@ class Walk:
             for index, g in enumerate(grads):
                 if g is not None and (node, index) in self.keep:
                     self.found[node, index] = g
-            if not any(edge.node in self.needed for edge in node.all_edges()):
+            if not any(edge.node in self.needed for edge in self._behind(node)):
                 self._pass_on(node, [None] * len(node.edges), ())
                 return
         pieces = self._pull(node, grads)
@@ -322,10 +331,8 @@ def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
     pairs = [
         (out, g) for out, g in zip(listed, grads, strict=True) if g is not None and out.edge is not None
     ]
-    wanted = [x for x in inputs if getattr(x, "edge", None) is not None]
-    found = iter(
-        grad([out for out, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
-    )
-    return [next(found) if getattr(x, "edge", None) is not None else None for x in inputs]
-
-
+    edges = [getattr(x, "edge", None) for x in inputs]
+    walk = Walk([out.edge for out, _ in pairs], True, True, beyond_kept=False)
+    keep = {(edge.node, edge.index) for edge in edges if edge is not None}
+    found = walk.run([g for _, g in pairs], keep=keep, into_leaves=False)
+    return [None if edge is None else found.get((edge.node, edge.index)) for edge in edges]

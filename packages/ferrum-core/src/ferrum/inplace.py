@@ -31,7 +31,7 @@ class WritingOp(Op[P, "Tensor"]):
         """Refuse what must not be written, then go the way of every op."""
         written = flat([args[i] for i in self.writes if i < len(args)])
         for tensor in written:
-            check_writable(self.name, operand(self.name, tensor), mode)
+            check_writable(self.__name__, operand(self.__name__, tensor), mode)
         return super().dispatch(mode, args, attrs)
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:

@@ -195,7 +195,7 @@ class Op(Generic[P, R]):
             observer.ran(self, device, False)
         if self.compose is None:
             raise UnsupportedError(
-                f"{self.name}: device '{device}' has no kernel for it, and it has no fallback; "
+                f"{self.__name__}: device '{device}' has no kernel for it, and it has no fallback; "
                 f"see: ferrum conformance {device.kind}"
             )
         self.rule(*args, **attrs)  # type: ignore[call-arg]
@@ -205,7 +205,7 @@ class Op(Generic[P, R]):
     def _transparent(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run the fallback in full view, so that its steps carry the gradient."""
         if self.compose is None:
-            raise GradientError(f"{self.name}: the op has neither a gradient nor a fallback; use no_grad")
+            raise GradientError(f"{self.__name__}: the op has neither a gradient nor a fallback; use no_grad")
         self.rule(*args, **attrs)  # type: ignore[call-arg]
         for observer in mode.observers:
             observer.ran(self, self.device_of(args, attrs), False)
@@ -214,10 +214,10 @@ class Op(Generic[P, R]):
     def _operands(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(args) != len(self.inputs):
             raise OperandError(
-                f"{self.name}: expected {len(self.inputs)} operands ({', '.join(self.inputs)}), "
+                f"{self.__name__}: expected {len(self.inputs)} operands ({', '.join(self.inputs)}), "
                 f"got {len(args)}"
             )
-        return tuple([operand(self.name, arg) for arg in args])
+        return tuple([operand(self.__name__, arg) for arg in args])
 
     def device_of(self, args: Sequence[Any], attrs: dict[str, Any]) -> Device:
         """Return the one device that the tensors in `args` are on, or that `attrs` names."""
@@ -230,11 +230,11 @@ class Op(Generic[P, R]):
                     device = tensor.device
                 elif tensor.device is not device:
                     raise DeviceError(
-                        f"{self.name}: expected all tensors on one device, got '{device}' and "
+                        f"{self.__name__}: expected all tensors on one device, got '{device}' and "
                         f"'{tensor.device}'; move one with .to({str(device)!r})"
                     )
         if device is None:
-            raise OperandError(f"{self.name}: expected at least one tensor, got {args!r}")
+            raise OperandError(f"{self.__name__}: expected at least one tensor, got {args!r}")
         return device
 
     def _wrap(self, result: Any, device: Device) -> tuple[Tensor, ...]:

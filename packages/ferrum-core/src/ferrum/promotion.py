@@ -71,7 +71,7 @@ def promoted(op: Op[..., Any], operands: Sequence[Any]) -> tuple[Any, ...]:
         dtype = _default[0]
     return tuple(
         [
-            _fitting(op.name, each, dtype) if each.__class__ in SCALARS else each.to(dtype)
+            _fitting(op.__name__, each, dtype) if each.__class__ in SCALARS else each.to(dtype)
             for each in operands
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from math import prod as product
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ Axes = tuple[int, ...]
 def reduced(name: str, x: TensorLike, axes: Axes, keepdims: bool) -> Shape:
     """Return the shape of x reduced along `axes`, which are distinct and not negative."""
     ndim = len(x.shape)
-    if len(set(axes)) != len(axes) or any(not 0 <= axis < ndim for axis in axes):
+    if len(set(axes)) != len(axes) or builtins.any(not 0 <= axis < ndim for axis in axes):
         raise ShapeError(f"{name}: {axes} are not distinct axes of shape {x.shape}")
     if keepdims:
         return tuple(1 if i in axes else size for i, size in enumerate(x.shape))
@@ -33,7 +34,7 @@ def reduced(name: str, x: TensorLike, axes: Axes, keepdims: bool) -> Shape:
 
 def not_empty(name: str, x: TensorLike, axes: Axes) -> None:
     """Raise ShapeError where a result would come from no element at all."""
-    if any(x.shape[axis] == 0 for axis in axes if 0 <= axis < len(x.shape)):
+    if builtins.any(x.shape[axis] == 0 for axis in axes if 0 <= axis < len(x.shape)):
         raise ShapeError(f"{name}: shape {x.shape} has no element along {axes}")
 
 

@@ -1,0 +1,108 @@
+"""Trading time for memory: what a function saved for backward is computed again when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ferrum.errors import GradientError
+from ferrum.graph import Node
+from ferrum.mode import Mode, Observer, current, observing, using
+from ferrum.op import Recall
+from ferrum.random import default_generator
+
+
+def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return `function(*args, **kwargs)`, keeping for backward nothing that it can compute again.
+
+    When backward comes to it, the function runs once more, from the same state of the default
+    generator, so that the gradients have the same bits as without. The function must do the same
+    thing again: a second run that records other steps raises GradientError.
+    """
+    if not current().grad:
+        return function(*args, **kwargs)
+    recorder = _Recorder()
+    frame = _Frame(function, args, kwargs, current(), default_generator.get_state())
+    with observing(recorder):
+        out = function(*args, **kwargs)
+    for index, node in enumerate(recorder.nodes):
+        frame.add(node)
+        node.saved = _Saved(frame, index)  # type: ignore[attr-defined]
+    return out
+
+
+class _Recorder(Observer):
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def recorded(self, node: Node) -> None:
+        self.nodes.append(node)
+
+
+class _Frame:
+    """One call of a function, and how to make it again."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        mode: Mode,
+        rng: tuple[int, int],
+    ) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.mode, self.rng = mode, rng
+        self.steps: list[str] = []
+        self.versions: list[list[tuple[Any, int]]] = []
+        self.values: list[Any] | None = None
+
+    def add(self, node: Node) -> None:
+        """Remember the step that `node` is, and which memory it read."""
+        self.steps.append(node.name)
+        self.versions.append(_versions(node.saved))  # type: ignore[attr-defined]
+
+    def value(self, index: int) -> Any:
+        """Return what step `index` saved."""
+        if self.values is None or self.values[index] is None:
+            self.values = self._again()
+        value, self.values[index] = self.values[index], None
+        return value
+
+    def _again(self) -> list[Any]:
+        recorder = _Recorder()
+        before = default_generator.get_state()
+        default_generator.set_state(self.rng)
+        try:
+            with using(self.mode), observing(recorder):
+                self.function(*self.args, **self.kwargs)
+        finally:
+            default_generator.set_state(before)
+        if [node.name for node in recorder.nodes] != self.steps:
+            raise GradientError(
+                "checkpoint: the function did something else when it ran again: "
+                f"{len(recorder.nodes)} steps instead of {len(self.steps)}, or others"
+            )
+        for node, old in zip(recorder.nodes, self.versions, strict=True):
+            for (storage, version), (now, later) in zip(old, _versions(node.saved), strict=True):  # type: ignore[attr-defined]
+                if storage is now and version != later:
+                    raise GradientError(
+                        f"checkpoint: {node.name} read a tensor that was changed in place since; "
+                        f"clone() it first"
+                    )
+        return [node.saved for node in recorder.nodes]  # type: ignore[attr-defined]
+
+
+def _versions(saved: Any) -> list[tuple[Any, int]]:
+    if not isinstance(saved, tuple):
+        return []
+    return [(entry[1], entry[2]) for entry in saved if entry.__class__ is tuple]
+
+
+class _Saved(Recall):
+    """What a node of a checkpointed function saved: nothing, until it is asked for."""
+
+    def __init__(self, frame: _Frame, index: int) -> None:
+        self.frame, self.index = frame, index
+
+    def recall(self) -> Any:
+        return self.frame.value(self.index)

@@ -1,0 +1,267 @@
+"""Making tensors: from data, from a rule, at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrum import dlpack, ops
+from ferrum.device import Device
+from ferrum.dtypes import CATEGORY, DType, DTypeLike, as_dtype, bool_, float64, int64
+from ferrum.errors import DTypeError, OperandError
+from ferrum.methods.axes import sizes_of
+from ferrum.plugins import default_device
+from ferrum.plugins import device as find_device
+from ferrum.promotion import SCALARS, get_default_dtype, result_type, scalar_dtype
+from ferrum.random import Generator, default_generator
+from ferrum.tensor import Tensor
+
+Where = str | Device | None
+
+
+def _where(device: Where) -> Device:
+    return default_device() if device is None else find_device(device)
+
+
+def _float(dtype: DTypeLike | None) -> DType:
+    return get_default_dtype() if dtype is None else as_dtype(dtype)
+
+
+def tensor(
+    data: Any, *, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor with a copy of `data`: numbers, nested sequences of them, an array or a tensor.
+
+    Python floats become the default dtype (float32), ints int64; arrays keep their dtype.
+    """
+    if isinstance(data, Tensor):
+        out = data.detach().clone().to(data.device if device is None else device)
+        out = out if dtype is None else out.to(as_dtype(dtype))
+        return out.requires_grad_(requires_grad)
+    array = _array_of(data, None if dtype is None else as_dtype(dtype))
+    where = _where(device)
+    return Tensor(where.backend.from_numpy(array), where).requires_grad_(requires_grad)
+
+
+def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
+    """Return `data` as a new row-major array of a FERRUM dtype."""
+    typed = isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__")
+    if not typed and isinstance(data, (list, tuple)):
+        data, tensors = _without_tensors(data)
+        typed = tensors
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise OperandError(f"tensor: expected sequences of equal length, got {error}") from None
+    if array.dtype.kind not in "biuf" and CATEGORY.get(array.dtype) is None:
+        raise OperandError(
+            f"tensor: expected numbers, got {type(data).__name__} of dtype {array.dtype}"
+        )
+    if dtype is None:
+        dtype = as_dtype(array.dtype) if typed else _inferred(array)
+    with np.errstate(all="ignore"):
+        return np.array(array, dtype=dtype, order="C")
+
+
+def _without_tensors(data: Any) -> tuple[Any, bool]:
+    """Return nested sequences with tensors in them replaced by arrays, and whether there were any."""
+    found = False
+    plain = []
+    for each in data:
+        if isinstance(each, Tensor):
+            each, found = each.detach().numpy(), True
+        elif isinstance(each, (list, tuple)):
+            each, inner = _without_tensors(each)
+            found = found or inner
+        plain.append(each)
+    return plain, found
+
+
+def _inferred(array: npt.NDArray[Any]) -> DType:
+    if array.dtype.kind == "f":
+        return get_default_dtype()
+    return bool_ if array.dtype.kind == "b" else int64
+
+
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: Where = None) -> Tensor:
+    """Return `data` as a tensor, without copying where dtype and device allow it."""
+    if isinstance(data, np.ndarray) and CATEGORY.get(data.dtype) is not None:
+        data = from_numpy(data)
+    if not isinstance(data, Tensor):
+        return tensor(data, dtype=dtype, device=device)
+    out = data if device is None else data.to(device)
+    return out if dtype is None else out.to(as_dtype(dtype))
+
+
+def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
+    """Return a tensor that shares memory with `array`, where the device is the host's."""
+    if not isinstance(array, np.ndarray):
+        raise OperandError(f"from_numpy: expected an array, got {type(array).__name__}")
+    dtype = as_dtype(array.dtype)
+    if array.dtype is not dtype:  # an equal dtype, but not the one object that `is` compares with
+        array = array.view(dtype) if array.dtype == dtype and array.dtype.isnative else array.astype(dtype)
+    where = _where(device)
+    return Tensor(where.backend.from_numpy(array), where)
+
+
+def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:
+    """Return a tensor that shares memory with any object that speaks DLPack, such as PyTorch's."""
+    return from_numpy(dlpack.import_array(producer), device=device)
+
+
+# ---- by a rule
+
+
+def full(
+    size: Sequence[int], fill_value: float, *, dtype: DTypeLike | None = None, device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a tensor of this size with every element equal to `fill_value`."""
+    if fill_value.__class__ not in SCALARS:
+        raise OperandError(f"full: expected a number, got {type(fill_value).__name__}")
+    chosen = scalar_dtype(fill_value.__class__) if dtype is None else as_dtype(dtype)
+    out = ops.full(shape=sizes_of((size,)), value=fill_value, dtype=chosen, device=_where(device))
+    return out.requires_grad_(requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Return zeros of this size: `zeros(2, 3)` or `zeros((2, 3))`."""
+    return full(sizes_of(size), 0, dtype=_float(dtype), device=device, requires_grad=requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Return ones of this size."""
+    return full(sizes_of(size), 1, dtype=_float(dtype), device=device, requires_grad=requires_grad)
+
+
+def empty(
+    *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor of this size whose values mean nothing; they are zeros, so that runs repeat."""
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def full_like(
+    x: Tensor, fill_value: float, *, dtype: DTypeLike | None = None, device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a tensor like x with every element equal to `fill_value`."""
+    return full(
+        x.shape, fill_value, dtype=x.dtype if dtype is None else dtype,
+        device=x.device if device is None else device, requires_grad=requires_grad,
+    )
+
+
+def zeros_like(x: Tensor, **options: Any) -> Tensor:
+    """Return zeros like x; `dtype`, `device` and `requires_grad` change what is not like it."""
+    return full_like(x, 0, **options)
+
+
+def ones_like(x: Tensor, **options: Any) -> Tensor:
+    """Return ones like x; `dtype`, `device` and `requires_grad` change what is not like it."""
+    return full_like(x, 1, **options)
+
+
+empty_like = zeros_like
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: DTypeLike | None = None,
+    device: Where = None, requires_grad: bool = False,
+) -> Tensor:
+    """Return start, start + step, ... up to but without `end`; `arange(n)` starts at 0."""
+    first, last = (0, start) if end is None else (start, end)
+    chosen = result_type(first, last, step) if dtype is None else as_dtype(dtype)
+    out = ops.arange(start=first, stop=last, step=step, dtype=chosen, device=_where(device))
+    return out.requires_grad_(requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, device: Where = None
+) -> Tensor:
+    """Return `steps` numbers from `start` to `end`, both included, at equal distances."""
+    array = np.linspace(start, end, steps).astype(_float(dtype))
+    return tensor(array, device=device)
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: Where = None
+) -> Tensor:
+    """Return a matrix (n, m) with ones on its diagonal."""
+    rows = arange(n, device=device).unsqueeze(1)
+    return (rows == arange(n if m is None else m, device=device)).to(_float(dtype))
+
+
+# ---- at random
+
+
+def _key(generator: Generator | None) -> tuple[int, int]:
+    return (default_generator if generator is None else generator).next_key()
+
+
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: DTypeLike | None = None, device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return random numbers from [0, 1)."""
+    out = ops.uniform(
+        shape=sizes_of(size), dtype=_float(dtype), key=_key(generator), device=_where(device)
+    )
+    return out.requires_grad_(requires_grad)
+
+
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: DTypeLike | None = None, device: Where = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return random numbers of the standard normal law."""
+    out = ops.normal(
+        shape=sizes_of(size), dtype=_float(dtype), key=_key(generator), device=_where(device)
+    )
+    return out.requires_grad_(requires_grad)
+
+
+def rand_like(x: Tensor, **options: Any) -> Tensor:
+    """Return random numbers from [0, 1) like x."""
+    return rand(x.shape, **{"dtype": x.dtype, "device": x.device, **options})
+
+
+def randn_like(x: Tensor, **options: Any) -> Tensor:
+    """Return random numbers of the standard normal law like x."""
+    return randn(x.shape, **{"dtype": x.dtype, "device": x.device, **options})
+
+
+def randint(
+    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    dtype: DTypeLike | None = None, device: Where = None,
+) -> Tensor:
+    """Return random integers from [low, high): `randint(10, (3,))` or `randint(2, 10, (3,))`."""
+    if size is None:
+        low, high, size = 0, low, high
+    if not isinstance(size, (tuple, list)) or not isinstance(high, int):
+        raise OperandError("randint: expected randint(high, size) or randint(low, high, size)")
+    chosen = int64 if dtype is None else as_dtype(dtype)
+    return ops.randint(
+        low=low, high=high, shape=sizes_of((size,)), dtype=chosen, key=_key(generator),
+        device=_where(device),
+    )
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: Where = None) -> Tensor:
+    """Return the integers 0 to n - 1 in random order."""
+    return ops.randperm(n=n, key=_key(generator), device=_where(device))
+
+
+def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Return 1 with probability p, else 0, element by element, in the dtype of p."""
+    if CATEGORY[p.dtype] != 2:
+        raise DTypeError(f"bernoulli: expected floating-point probabilities, got {p.dtype.name}")
+    draws = ops.uniform(shape=p.shape, dtype=float64, key=_key(generator), device=p.device)
+    return (draws < p.detach().to(float64)).to(p.dtype)

@@ -1,0 +1,149 @@
+"""Custom functions with a gradient of their own, in PyTorch's form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ferrum import ops
+from ferrum.dtypes import is_floating
+from ferrum.errors import GradientError, OperandError
+from ferrum.graph import Node, Pieces, edge_to, next_sequence
+from ferrum.mode import current, using
+from ferrum.op import recall, restore, save
+from ferrum.tensor import Tensor
+
+if TYPE_CHECKING:
+    from ferrum.device import Device
+
+
+class Context:
+    """What `forward` leaves for `backward`: saved tensors, and any attributes of its own."""
+
+    def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs_input_grad
+        self.saved_tensors: tuple[Any, ...] = ()
+        self._to_save: tuple[Any, ...] = ()
+        self._not_differentiable: set[int] = set()
+        self._materialize = True
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep these tensors: `backward` finds them in `ctx.saved_tensors`."""
+        self._to_save = tensors
+
+    def mark_non_differentiable(self, *outputs: Tensor) -> None:
+        """Say that these outputs have no gradient."""
+        self._not_differentiable |= {id(each) for each in outputs}
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether missing gradients reach `backward` as zeros (the default) or as None."""
+        self._materialize = value
+
+
+class Function:
+    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call `apply`."""
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        """Return the outputs."""
+        raise NotImplementedError
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Any) -> Any:
+        """Return one gradient per argument of `forward`, None where there is none."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run `forward` without recording it, and record the whole as one step."""
+        mode = current()
+        edges = tuple(arg.edge if isinstance(arg, Tensor) else None for arg in args)
+        ctx = Context(tuple(edge is not None for edge in edges))
+        with using(mode.with_grad(False)):
+            result = cls.forward(ctx, *args)
+        outs = result if isinstance(result, tuple) else (result,)
+        outs = tuple(_fresh(cls, out, args) for out in outs)
+        if mode.grad and any(edge is not None for edge in edges):
+            node = FunctionNode(cls, ctx, args, edges, outs)
+            for observer in mode.observers:
+                observer.recorded(node)
+        ctx._to_save = ()
+        return outs if isinstance(result, tuple) else outs[0]
+
+
+def _fresh(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
+    if not isinstance(out, Tensor):
+        raise OperandError(f"{cls.__name__}: expected forward to return tensors, got {type(out).__name__}")
+    return out.detach() if any(out is arg for arg in args) else out
+
+
+class FunctionNode(Node):
+    """A recorded call of a custom function."""
+
+    __slots__ = ("context", "device", "function", "places", "saved", "specs")
+
+    def __init__(
+        self,
+        function: type[Function],
+        context: Context,
+        args: Sequence[Any],
+        edges: tuple[Any, ...],
+        outs: tuple[Tensor, ...],
+    ) -> None:
+        self.function = function
+        self.context = context
+        self.edges = edges
+        self.hooks = None
+        self.outputs = len(outs)
+        self.sequence = next_sequence()
+        self.device: Device = outs[0].device
+        self.specs = [(out.shape, out.dtype, out.device) for out in outs]
+        self.saved: Any = tuple([save(each) for each in context._to_save])
+        # what a saved tensor was: an output (its index), an argument (its edge), or neither
+        self.places = [_place(each, args, edges, outs) for each in context._to_save]
+        for index, out in enumerate(outs):
+            if is_floating(out.dtype) and id(out) not in context._not_differentiable:
+                out.edge = edge_to(self, index, out.array)
+
+    @property
+    def name(self) -> str:
+        """The name of the function's class."""
+        return self.function.__name__
+
+    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
+        """Return what `backward` makes of `grads`."""
+        saved = recall(self)
+        pairs = zip(saved, self.places, strict=True)
+        self.context.saved_tensors = tuple(
+            restore(self, entry, place, create_graph) for entry, place in pairs
+        )
+        if self.context._materialize:
+            grads = [
+                ops.full(shape=shape, value=0, dtype=dtype, device=device) if g is None else g
+                for g, (shape, dtype, device) in zip(grads, self.specs, strict=True)
+            ]
+        pieces = self.function.backward(self.context, *grads)
+        self.context.saved_tensors = ()
+        return self._trimmed(list(pieces) if isinstance(pieces, (tuple, list)) else [pieces])
+
+    def _trimmed(self, pieces: list[Any]) -> Pieces:
+        """Return one piece per argument; more are allowed where they are None."""
+        if len(pieces) < len(self.edges) or any(each is not None for each in pieces[len(self.edges) :]):
+            raise GradientError(
+                f"{self.name}: backward returned {len(pieces)} gradients for {len(self.edges)} arguments"
+            )
+        return pieces[: len(self.edges)]
+
+    def free(self) -> None:
+        """Drop the saved tensors."""
+        self.saved = None
+
+
+def _place(tensor: Any, args: Sequence[Any], edges: Sequence[Any], outs: Sequence[Tensor]) -> Any:
+    for index, out in enumerate(outs):
+        if tensor is out:
+            return index
+    for arg, edge in zip(args, edges, strict=True):
+        if tensor is arg:
+            return edge
+    return None
