@@ -1,9 +1,9 @@
 """FERRUM: a deep-learning framework with a small centre and open ends.
 
-    import ferrum as fe
-    x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    (x * x).sum().backward()
-    x.grad                                   # tensor([2., 4., 6.])
+import ferrum as fe
+x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
+(x * x).sum().backward()
+x.grad                                   # tensor([2., 4., 6.])
 """
 
 from ferrum import ops
@@ -168,6 +168,7 @@ from ferrum.functions import (
     var,
     where,
 )
+from ferrum.gradcheck import gradcheck, gradgradcheck
 from ferrum.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from ferrum.observing import detect_anomaly, placement, strict
 from ferrum.op import op

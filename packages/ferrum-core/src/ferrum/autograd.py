@@ -14,7 +14,7 @@ from ferrum import ops
 from ferrum.errors import ArgumentError, GradientError, ShapeError
 from ferrum.graph import Edge, Leaf, Node, Pieces
 from ferrum.mode import current, using
-from ferrum.op import OpNode
+from ferrum.node import OpNode
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -41,7 +41,11 @@ def backward(
         if any(not isinstance(edge.node, Leaf) for edge in only):
             raise GradientError("backward: expected leaves as inputs")
     walk = Walk(roots, create_graph, create_graph if retain_graph is None else retain_graph)
-    walk.run(seeds, keep=None if only is None else {(edge.node, edge.index) for edge in only}, into_leaves=True)
+    walk.run(
+        seeds,
+        keep=None if only is None else {(edge.node, edge.index) for edge in only},
+        into_leaves=True,
+    )
 
 
 def grad(
@@ -104,7 +108,9 @@ def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
                 )
             seed = ops.full(shape=root.shape, value=1, dtype=root.dtype, device=root.device)
         elif seed.shape != root.shape:
-            raise ShapeError(f"backward: a gradient of shape {seed.shape} for a tensor of {root.shape}")
+            raise ShapeError(
+                f"backward: a gradient of shape {seed.shape} for a tensor of {root.shape}"
+            )
         seeds.append(seed.to(root.dtype))
     return edges, seeds
 
@@ -329,7 +335,9 @@ def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
     outs = node.op.compose(*inputs, **node.attrs)
     listed = outs if isinstance(outs, tuple) else (outs,)
     pairs = [
-        (out, g) for out, g in zip(listed, grads, strict=True) if g is not None and out.edge is not None
+        (out, g)
+        for out, g in zip(listed, grads, strict=True)
+        if g is not None and out.edge is not None
     ]
     edges = [getattr(x, "edge", None) for x in inputs]
     walk = Walk([out.edge for out, _ in pairs], True, True, beyond_kept=False)

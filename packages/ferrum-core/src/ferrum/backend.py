@@ -77,5 +77,3 @@ class BackendInfo(NamedTuple):
     abi: tuple[int, int] = ABI
     dtypes: tuple[str, ...] = ()
     install: str = ""
-
-

@@ -8,7 +8,7 @@ from typing import Any
 from ferrum.errors import GradientError
 from ferrum.graph import Node
 from ferrum.mode import Mode, Observer, current, observing, using
-from ferrum.op import Recall
+from ferrum.node import Recall
 from ferrum.random import default_generator
 
 
@@ -93,7 +93,7 @@ class _Frame:
 
 
 def _versions(saved: Any) -> list[tuple[Any, int]]:
-    if not isinstance(saved, tuple):
+    if not isinstance(saved, list):
         return []
     return [(entry[1], entry[2]) for entry in saved if entry.__class__ is tuple]
 

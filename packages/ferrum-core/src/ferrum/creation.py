@@ -102,7 +102,11 @@ def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
         raise OperandError(f"from_numpy: expected an array, got {type(array).__name__}")
     dtype = as_dtype(array.dtype)
     if array.dtype is not dtype:  # an equal dtype, but not the one object that `is` compares with
-        array = array.view(dtype) if array.dtype == dtype and array.dtype.isnative else array.astype(dtype)
+        array = (
+            array.view(dtype)
+            if array.dtype == dtype and array.dtype.isnative
+            else array.astype(dtype)
+        )
     where = _where(device)
     return Tensor(where.backend.from_numpy(array), where)
 
@@ -116,7 +120,11 @@ def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:
 
 
 def full(
-    size: Sequence[int], fill_value: float, *, dtype: DTypeLike | None = None, device: Where = None,
+    size: Sequence[int],
+    fill_value: float,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Return a tensor of this size with every element equal to `fill_value`."""
@@ -149,13 +157,20 @@ def empty(
 
 
 def full_like(
-    x: Tensor, fill_value: float, *, dtype: DTypeLike | None = None, device: Where = None,
+    x: Tensor,
+    fill_value: float,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Return a tensor like x with every element equal to `fill_value`."""
     return full(
-        x.shape, fill_value, dtype=x.dtype if dtype is None else dtype,
-        device=x.device if device is None else device, requires_grad=requires_grad,
+        x.shape,
+        fill_value,
+        dtype=x.dtype if dtype is None else dtype,
+        device=x.device if device is None else device,
+        requires_grad=requires_grad,
     )
 
 
@@ -173,8 +188,13 @@ empty_like = zeros_like
 
 
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: DTypeLike | None = None,
-    device: Where = None, requires_grad: bool = False,
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return start, start + step, ... up to but without `end`; `arange(n)` starts at 0."""
     first, last = (0, start) if end is None else (start, end)
@@ -207,7 +227,10 @@ def _key(generator: Generator | None) -> tuple[int, int]:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: DTypeLike | None = None, device: Where = None,
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Return random numbers from [0, 1)."""
@@ -218,7 +241,10 @@ def rand(
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: DTypeLike | None = None, device: Where = None,
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """Return random numbers of the standard normal law."""
@@ -239,8 +265,13 @@ def randn_like(x: Tensor, **options: Any) -> Tensor:
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
-    dtype: DTypeLike | None = None, device: Where = None,
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
 ) -> Tensor:
     """Return random integers from [low, high): `randint(10, (3,))` or `randint(2, 10, (3,))`."""
     if size is None:
@@ -249,7 +280,11 @@ def randint(
         raise OperandError("randint: expected randint(high, size) or randint(low, high, size)")
     chosen = int64 if dtype is None else as_dtype(dtype)
     return ops.randint(
-        low=low, high=high, shape=sizes_of((size,)), dtype=chosen, key=_key(generator),
+        low=low,
+        high=high,
+        shape=sizes_of((size,)),
+        dtype=chosen,
+        key=_key(generator),
         device=_where(device),
     )
 

@@ -32,7 +32,9 @@ INTEGERS = (uint8, int8, int16, int32, int64)
 DTYPES: tuple[DType, ...] = (bool_, *INTEGERS, *FLOATS)
 
 # bool < integers < floats: operands of a higher category decide the result's dtype.
-CATEGORY: dict[DType, int] = {dtype: (dtype in INTEGERS) + 2 * (dtype in FLOATS) for dtype in DTYPES}
+CATEGORY: dict[DType, int] = {
+    dtype: (dtype in INTEGERS) + 2 * (dtype in FLOATS) for dtype in DTYPES
+}
 _CANONICAL: dict[Any, DType] = {dtype: dtype for dtype in DTYPES}
 _ALIASES: dict[Any, DType] = {
     bool: bool_,
@@ -76,7 +78,9 @@ def _promote(a: DType, b: DType) -> DType:
     return _CANONICAL[np.promote_types(a, b)]
 
 
-PROMOTED: dict[tuple[DType, DType], DType] = {(a, b): _promote(a, b) for a in DTYPES for b in DTYPES}
+PROMOTED: dict[tuple[DType, DType], DType] = {
+    (a, b): _promote(a, b) for a in DTYPES for b in DTYPES
+}
 
 
 def promote_types(a: DTypeLike, b: DTypeLike) -> DType:

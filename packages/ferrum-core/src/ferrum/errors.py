@@ -46,6 +46,10 @@ class GradientError(FerrumError, RuntimeError):
     """A gradient was asked for that is not defined, or of a graph that is freed or changed."""
 
 
+class GradcheckError(GradientError):
+    """A gradient is wrong: it disagrees with finite differences, or with itself."""
+
+
 class CaptureError(FerrumError, RuntimeError):
     """A function did something while it was recorded that a recording cannot hold."""
 

@@ -10,7 +10,7 @@ from ferrum.dtypes import is_floating
 from ferrum.errors import GradientError, OperandError
 from ferrum.graph import Node, Pieces, edge_to, next_sequence
 from ferrum.mode import current, using
-from ferrum.op import recall, restore, save
+from ferrum.node import recall, restore, save
 from ferrum.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class Function:
 
 def _fresh(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
     if not isinstance(out, Tensor):
-        raise OperandError(f"{cls.__name__}: expected forward to return tensors, got {type(out).__name__}")
+        raise OperandError(
+            f"{cls.__name__}: expected forward to return tensors, got {type(out).__name__}"
+        )
     return out.detach() if any(out is arg for arg in args) else out
 
 
@@ -98,7 +100,7 @@ class FunctionNode(Node):
         self.sequence = next_sequence()
         self.device: Device = outs[0].device
         self.specs = [(out.shape, out.dtype, out.device) for out in outs]
-        self.saved: Any = tuple([save(each) for each in context._to_save])
+        self.saved: Any = [save(each) for each in context._to_save]
         # what a saved tensor was: an output (its index), an argument (its edge), or neither
         self.places = [_place(each, args, edges, outs) for each in context._to_save]
         for index, out in enumerate(outs):
@@ -128,7 +130,9 @@ class FunctionNode(Node):
 
     def _trimmed(self, pieces: list[Any]) -> Pieces:
         """Return one piece per argument; more are allowed where they are None."""
-        if len(pieces) < len(self.edges) or any(each is not None for each in pieces[len(self.edges) :]):
+        if len(pieces) < len(self.edges) or any(
+            each is not None for each in pieces[len(self.edges) :]
+        ):
             raise GradientError(
                 f"{self.name}: backward returned {len(pieces)} gradients for {len(self.edges)} arguments"
             )

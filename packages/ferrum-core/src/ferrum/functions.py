@@ -68,7 +68,11 @@ def is_tensor(value: object) -> bool:
 
 
 def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False  # noqa: A002
+    input: Tensor,
+    other: Tensor,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,  # noqa: A002
 ) -> bool:
     """Return whether |input - other| <= atol + rtol * |other| everywhere."""
     close = (input - other).abs() <= other.abs() * rtol + atol

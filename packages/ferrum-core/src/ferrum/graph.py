@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ferrum.dtypes import DType
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
+    from ferrum.base import TensorBase
     from ferrum.op import Op
     from ferrum.tensor import Tensor
 
@@ -168,22 +169,25 @@ class Storage:
 
     def __init__(self) -> None:
         self.version = 0
-        self._views: list[weakref.ref[Tensor]] = []
-        self._limit = 8
+        self._views: list[weakref.ref[TensorBase]] | None = None
 
-    def add_view(self, view: Tensor) -> None:
+    def add_view(self, view: TensorBase) -> None:
         """Remember a view, without keeping it alive."""
-        if len(self._views) >= self._limit:
-            self._views = [ref for ref in self._views if ref() is not None]
-            self._limit = max(8, 2 * len(self._views))
-        self._views.append(weakref.ref(view))
+        views = self._views
+        if views is None:
+            views = self._views = []
+            self._limit = 8
+        elif len(views) >= self._limit:
+            views[:] = [ref for ref in views if ref() is not None]
+            self._limit = max(8, 2 * len(views))
+        views.append(weakref.ref(view))
 
-    def views(self) -> list[Tensor]:
+    def views(self) -> list[TensorBase]:
         """Return the views that are still alive."""
-        return [view for ref in self._views if (view := ref()) is not None]
+        return [view for ref in self._views or () if (view := ref()) is not None]
 
 
-def storage_of(tensor: Tensor) -> Storage:
+def storage_of(tensor: TensorBase) -> Storage:
     """Return the storage of `tensor`, made at the first call: most tensors never need one."""
     storage = tensor.storage
     if storage is None:
@@ -191,17 +195,13 @@ def storage_of(tensor: Tensor) -> Storage:
     return storage
 
 
+# How a view came about: the ops, with their attributes, that lead to it from its base.
 Path: TypeAlias = tuple[tuple["Op[..., Tensor]", dict[str, Any]], ...]
+View: TypeAlias = tuple["TensorBase", Path]
 
 
-class View(NamedTuple):
-    """How a view came from the tensor whose memory it shows: `base`, then each op of `path`."""
-
-    base: Tensor
-    path: Path
-
-    def replay(self, tensor: Tensor) -> Tensor:
-        """Return the same view of another tensor of the base's shape."""
-        for op, attrs in self.path:
-            tensor = op(tensor, **attrs)
-        return tensor
+def replay(path: Path, tensor: Any) -> Tensor:
+    """Return the view of `tensor` that the ops of `path` make."""
+    for op, attrs in path:
+        tensor = op(tensor, **attrs)
+    return tensor  # type: ignore[no-any-return]

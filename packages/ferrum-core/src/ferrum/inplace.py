@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 from ferrum.device import Device
 from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from ferrum.graph import Edge, Leaf, edge_to, storage_of
+from ferrum.graph import Edge, Leaf, edge_to, replay, storage_of
 from ferrum.mode import Mode, current, using
 from ferrum.op import OPS, Op, flat, operand
 from ferrum.promotion import SCALARS, result_type
@@ -43,7 +43,7 @@ class WritingOp(Op[P, "Tensor"]):
         for tensor in written:
             storage_of(tensor).version += 1
         if recording:
-            self._record(mode, args, attrs, (args[0],), device)
+            self.record(mode, args, attrs, (args[0],), device)
             new, args[0].edge = args[0].edge, edges[0]
             rebase(args[0], new)
         return args[0]
@@ -51,15 +51,17 @@ class WritingOp(Op[P, "Tensor"]):
 
 def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
     """Raise where writing would lose a leaf's gradient, or hit one element of memory twice."""
-    base = tensor if tensor.view_of is None else tensor.view_of.base
+    base = tensor if tensor.view_of is None else tensor.view_of[0]
     if mode.grad and base.edge is not None and isinstance(base.edge.node, Leaf):
         what = "a leaf" if base is tensor else "a view of a leaf"
         raise GradientError(f"{name}: {what} that requires grad is written in place; use no_grad()")
     if tensor.view_of is not None:
         if mode.grad and base.edge is not None and tensor.edge is None:
-            raise GradientError(f"{name}: a view made under no_grad is written in place; make it anew")
+            raise GradientError(
+                f"{name}: a view made under no_grad is written in place; make it anew"
+            )
         shape = base.shape
-        for step, attrs in tensor.view_of.path:
+        for step, attrs in tensor.view_of[1]:
             grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
             if step.name == "core.expand" and grown != shape and 0 not in grown:
                 raise ArgumentError(
@@ -72,17 +74,17 @@ def rebase(tensor: Tensor, edge: Edge | None) -> None:
     """Make `edge` the history of `tensor` after it was written, and renew that of all views beside it."""
     base = tensor
     if tensor.view_of is not None:
-        base = tensor.view_of.base
+        base, path = tensor.view_of
         scatter = OPS["core.view_scatter"]
-        node = scatter.node((base.edge, edge), {"path": tensor.view_of.path}, tensor.device)
+        node = scatter.node((base.edge, edge), {"path": path}, tensor.device)
         edge = edge_to(node, 0, base.array)
     base.edge = edge
     if base.storage is None:
         return
     with using(current().plain(grad=True)):
         for view in base.storage.views():
-            if view.view_of is not None and view.view_of.base is base:
-                view.edge = view.view_of.replay(base).edge
+            if view.view_of is not None and view.view_of[0] is base:
+                view.edge = replay(view.view_of[1], base).edge
 
 
 def writes(*names: str) -> Callable[[Callable[P, Spec]], WritingOp[P]]:
@@ -113,7 +115,9 @@ class InPlaceTwin(WritingOp[P]):
         value = cast("Callable[..., Tensor]", self.twin)(x, *others, **attrs)
         return cast("Tensor", OPS["core.copy_"](x, value))
 
-    def compute(self, mode: Mode, device: Device, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    def compute(
+        self, mode: Mode, device: Device, args: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> Any:
         """Use the kernel where all operands have the dtype of x, else the fallback."""
         dtype = args[0].dtype
         mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
@@ -136,6 +140,8 @@ def in_place_rule(out_of_place: Op[P, Tensor]) -> Callable[P, Spec]:
         return Spec(x.shape, x.dtype)
 
     rule.__name__ = name
-    rule.__doc__ = f"Do `{out_of_place.__name__}` in place: the result is written into the first operand."
+    rule.__doc__ = (
+        f"Do `{out_of_place.__name__}` in place: the result is written into the first operand."
+    )
     rule.__module__ = out_of_place.rule.__module__
     return cast("Callable[P, Spec]", rule)

@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 import numpy as np
 
+from ferrum import base
+from ferrum.base import TensorBase
 from ferrum.device import Device
-from ferrum.dtypes import CATEGORY, is_floating
+from ferrum.dtypes import CATEGORY
 from ferrum.errors import DeviceError, GradientError, OperandError, UnsupportedError
-from ferrum.graph import Edge, Edges, Node, Pieces, View, edge_to, next_sequence, storage_of
+from ferrum.graph import Edge, Edges, Storage, edge_to, next_sequence, storage_of
 from ferrum.mode import Mode, current, reset_mode, set_mode, using
+from ferrum.node import OpNode, save
 from ferrum.promotion import SCALARS, promoted
 from ferrum.spec import Spec
 
@@ -36,12 +39,6 @@ P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | tuple[Tensor, ...] | None")
 
 OPS: dict[str, Op[..., Any]] = {}
-NO_ATTRIBUTES: dict[str, Any] = {}
-
-
-def bind_tensor(tensor_class: type[Tensor]) -> None:
-    """Say what ops return. Tensors call ops and ops make tensors: the one knot of the core."""
-    globals()["Tensor"] = tensor_class
 
 
 def full_name(rule: Callable[..., Any]) -> str:
@@ -53,6 +50,8 @@ def full_name(rule: Callable[..., Any]) -> str:
 
 class Op(Generic[P, R]):
     """A named operation on tensors. `ferrum.op.op` declares one."""
+
+    __name__: str
 
     def __init__(
         self,
@@ -68,12 +67,11 @@ class Op(Generic[P, R]):
     ) -> None:
         update_wrapper(self, rule)
         code = rule.__code__  # type: ignore[attr-defined]
+        count, keywords = code.co_argcount, code.co_kwonlyargcount
         self.name = full_name(rule)
         self.rule = rule
-        self.inputs: tuple[str, ...] = code.co_varnames[: code.co_argcount]
-        self.attributes: tuple[str, ...] = code.co_varnames[
-            code.co_argcount : code.co_argcount + code.co_kwonlyargcount
-        ]
+        self.inputs: tuple[str, ...] = code.co_varnames[:count]
+        self.attributes: tuple[str, ...] = code.co_varnames[count : count + keywords]
         self.outputs = outputs
         self.promote = promote
         self.floats_only = promote == "float"
@@ -90,7 +88,7 @@ class Op(Generic[P, R]):
         self.compose: Callable[..., R] | None = None
         self.sampler: Samples | None = None
         if OPS.setdefault(self.name, self) is not self:
-            raise ValueError(f"{self.name}: the op is declared twice, the second time in {rule.__module__}")
+            raise ValueError(f"{self.name}: the op is declared twice, again in {rule.__module__}")
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -131,10 +129,10 @@ class Op(Generic[P, R]):
 
     @property
     def tier(self) -> int:
-        """0 = memory and creation, 1 = primitive, 2 = has a fallback, so a backend may leave it out."""
+        """0 = memory and views, 1 = primitive, 2 = has a fallback, so that a backend may leave it out."""
         if self.compose is not None:
             return 2
-        return 0 if self.rule.__module__.rpartition(".")[2] == "memory" else 1
+        return 0 if self.rule.__module__ in ("ferrum.ops.memory", "ferrum.ops.views") else 1
 
     # ---- the call
 
@@ -152,7 +150,7 @@ class Op(Generic[P, R]):
         args = self._operands(args)
         if self.promote:
             args = promoted(self, args)
-        recording = mode.grad and any(_requires_grad(arg) for arg in args)
+        recording = mode.grad and any([_requires_grad(arg) for arg in args])
         if recording and self.vjp is None and self.differentiable:
             return self._transparent(mode, args, attrs)
         if mode.interposers:
@@ -167,22 +165,22 @@ class Op(Generic[P, R]):
         """Compute the outputs on the device of `args`, and record the step."""
         device = self.device_of(args, attrs)
         result = self.compute(mode, device, args, attrs)
-        outs = (
-            (self._view(args[0], attrs, result),) if self.view else self._wrap(result, device)
-        )
+        outs = (self.viewed(args[0], result, attrs),) if self.view else _wrapped(result, device)
         if recording:
-            self._record(mode, args, attrs, outs, device)
+            self.record(mode, args, attrs, outs, device)
         return outs[0] if len(self.outputs) == 1 else outs
 
-    def compute(self, mode: Mode, device: Device, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """Return what the kernel returns; where there is none, the tensors that the fallback returns."""
+    def compute(
+        self, mode: Mode, device: Device, args: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> Any:
+        """Return what the kernel returns; where there is none, the tensors of the fallback."""
         kernel = device.kernels[self]
         if kernel is not None:
-            if "device" in attrs:
-                attrs = {name: value for name, value in attrs.items() if name != "device"}
             for observer in mode.observers:
                 observer.ran(self, device, True)
-            result = kernel(*[_arrays(arg) for arg in args], **attrs)
+            if "device" in attrs:
+                attrs = {name: value for name, value in attrs.items() if name != "device"}
+            result = kernel(*[_array(arg) for arg in args], **attrs)
             if result is not NotImplemented:
                 return result
         return self.decompose(mode, device, args, attrs)
@@ -205,7 +203,9 @@ class Op(Generic[P, R]):
     def _transparent(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run the fallback in full view, so that its steps carry the gradient."""
         if self.compose is None:
-            raise GradientError(f"{self.__name__}: the op has neither a gradient nor a fallback; use no_grad")
+            raise GradientError(
+                f"{self.__name__}: the op has neither a gradient nor a fallback; use no_grad()"
+            )
         self.rule(*args, **attrs)  # type: ignore[call-arg]
         for observer in mode.observers:
             observer.ran(self, self.device_of(args, attrs), False)
@@ -225,7 +225,7 @@ class Op(Generic[P, R]):
         if device is not None:
             return device
         for tensor in flat(args):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, TensorBase):
                 if device is None:
                     device = tensor.device
                 elif tensor.device is not device:
@@ -237,25 +237,22 @@ class Op(Generic[P, R]):
             raise OperandError(f"{self.__name__}: expected at least one tensor, got {args!r}")
         return device
 
-    def _wrap(self, result: Any, device: Device) -> tuple[Tensor, ...]:
-        results = result if result.__class__ is tuple else (result,)
-        return tuple([each if isinstance(each, Tensor) else Tensor(each, device) for each in results])
-
-    def _view(self, x: Tensor, attrs: dict[str, Any], result: Any) -> Tensor:
+    def viewed(self, x: TensorBase, result: Any, attrs: dict[str, Any]) -> Tensor:
         """Return the kernel's array as a tensor that knows whose memory it shows.
 
         A kernel that may have to copy returns a pair: the array, and whether it is a view after all.
         """
         array, shares = result if result.__class__ is tuple else (result, True)
-        out = Tensor(array, x.device)
+        out = base.Tensor(array, x.device)
         if shares:
-            base, path = (x, ()) if x.view_of is None else x.view_of
-            out.view_of = View(base, (*path, (cast("Op[..., Tensor]", self), attrs)))
-            out.storage = storage_of(x)
-            out.storage.add_view(out)
+            step = (cast("Op[..., Tensor]", self), attrs)
+            origin = x.view_of
+            out.view_of = (x, (step,)) if origin is None else (origin[0], (*origin[1], step))
+            storage = out.storage = storage_of(x)
+            storage.add_view(out)
         return out
 
-    def _record(
+    def record(
         self,
         mode: Mode,
         args: tuple[Any, ...],
@@ -263,13 +260,14 @@ class Op(Generic[P, R]):
         outs: tuple[Tensor, ...],
         device: Device,
     ) -> None:
-        node = self.node(tuple([_edges(arg) for arg in args]), attrs, device)
+        """Make the node of this call, and lead the edges of `outs` to it."""
+        node = self.node(tuple([_edge(arg) for arg in args]), attrs, device)
         values = (*args, *outs)
-        node.saved = tuple([save(values[i]) for i in self.keeps])
+        node.saved = [save(values[i]) for i in self.keeps]
         if self.reads_extra:
-            node.saved_inputs = tuple([save(arg) for arg in args])
+            node.saved_inputs = [save(arg) for arg in args]
         for index, out in enumerate(outs):
-            if is_floating(out.array.dtype):
+            if CATEGORY[out.array.dtype] == 2:
                 out.edge = edge_to(node, index, out.array)
         for observer in mode.observers:
             observer.recorded(node)
@@ -284,88 +282,112 @@ class Op(Generic[P, R]):
         node.hooks = None
         node.outputs = len(self.outputs)
         node.sequence = next_sequence()
-        node.saved = ()
+        node.saved = []
         return node
 
 
 class UnaryOp(Op[P, R]):
-    """An op of one tensor and no attributes: a short road for the common call."""
+    """An op of one tensor: a short road for its common call, written out without helpers."""
 
     if not TYPE_CHECKING:
 
-        def __call__(self, x):
+        def __call__(self, x, **attrs):
             mode = current()
-            if mode.special or x.__class__ is not Tensor:
-                return self.dispatch(mode, (x,), NO_ATTRIBUTES)
-            array = x.array
-            device = x.device
+            if mode.special:
+                return self.dispatch(mode, (x,), attrs)
+            try:
+                array = x.array
+                device = x.device
+                recording = mode.grad and x.edge is not None
+            except AttributeError:
+                return self.dispatch(mode, (x,), attrs)
             kernel = device.kernels[self]
-            recording = x.edge is not None and mode.grad
             if (
                 kernel is None
                 or (recording and self.vjp is None)
                 or (self.floats_only and array.dtype.kind != "f")
-                or (result := kernel(array)) is NotImplemented
+                or (result := kernel(array, **attrs) if attrs else kernel(array)) is NotImplemented
             ):
-                return self.dispatch(mode, (x,), NO_ATTRIBUTES)
-            out = Tensor(result, device)
-            if recording:
+                return self.dispatch(mode, (x,), attrs)
+            out = self.viewed(x, result, attrs) if self.view else base.Tensor(result, device)
+            if recording and CATEGORY[dtype := out.array.dtype] == 2:
                 node = OpNode()
                 node.op = self
-                node.attrs = NO_ATTRIBUTES
+                node.attrs = attrs
                 node.edges = (x.edge,)
                 node.device = device
                 node.hooks = None
                 node.outputs = 1
                 node.sequence = next_sequence()
-                node.saved = tuple([save(out if i else x) for i in self.keeps])
+                node.saved = saved = []
+                for i in self.keeps:
+                    value = out if i else x
+                    storage = value.storage
+                    if storage is None:
+                        storage = value.storage = Storage()
+                    saved.append((value.array, storage, storage.version))
                 edge = out.edge = Edge()
                 edge.node = node
                 edge.index = 0
-                edge.shape = result.shape
-                edge.dtype = result.dtype
+                edge.shape = out.array.shape
+                edge.dtype = dtype
             return out
 
 
 class BinaryOp(Op[P, R]):
-    """An op of two tensors and no attributes: a short road for the common call."""
+    """An op of two tensors, or of one and a number: a short road for its common call."""
 
     if not TYPE_CHECKING:
 
-        def __call__(self, x1, x2):
+        def __call__(self, x1, x2, **attrs):
             mode = current()
-            if mode.special or x1.__class__ in SCALARS or x2.__class__ in SCALARS:
-                return self.dispatch(mode, (x1, x2), NO_ATTRIBUTES)
+            if mode.special or x1.__class__ in SCALARS:
+                return self.dispatch(mode, (x1, x2), attrs)
             try:
                 device = x1.device
                 array1 = x1.array
-                array2 = x2.array
-                alike = x2.device is device and array1.dtype is array2.dtype
+                edge1 = x1.edge
+                if x2.__class__ in SCALARS:
+                    array2 = x2
+                    edge2 = None
+                    alike = self.promote and array1.dtype.kind == "f"
+                else:
+                    array2 = x2.array
+                    edge2 = x2.edge
+                    alike = x2.device is device and array1.dtype is array2.dtype
             except AttributeError:
-                return self.dispatch(mode, (x1, x2), NO_ATTRIBUTES)
-            edge1 = x1.edge
-            edge2 = x2.edge
-            recording = mode.grad and (edge1 is not None or edge2 is not None)
+                return self.dispatch(mode, (x1, x2), attrs)
             kernel = device.kernels[self]
+            recording = mode.grad and (edge1 is not None or edge2 is not None)
             if (
                 not alike
                 or kernel is None
                 or (recording and self.vjp is None)
                 or (self.floats_only and array1.dtype.kind != "f")
-                or (result := kernel(array1, array2)) is NotImplemented
+                or (result := kernel(array1, array2, **attrs) if attrs else kernel(array1, array2))
+                is NotImplemented
             ):
-                return self.dispatch(mode, (x1, x2), NO_ATTRIBUTES)
-            out = Tensor(result, device)
+                return self.dispatch(mode, (x1, x2), attrs)
+            out = base.Tensor(result, device)
             if recording:
                 node = OpNode()
                 node.op = self
-                node.attrs = NO_ATTRIBUTES
+                node.attrs = attrs
                 node.edges = (edge1, edge2)
                 node.device = device
                 node.hooks = None
                 node.outputs = 1
                 node.sequence = next_sequence()
-                node.saved = tuple([save((x1, x2, out)[i]) for i in self.keeps]) if self.keeps else ()
+                node.saved = saved = []
+                for i in self.keeps:
+                    value = x1 if i == 0 else x2 if i == 1 else out
+                    if value.__class__ in SCALARS:
+                        saved.append(value)
+                        continue
+                    storage = value.storage
+                    if storage is None:
+                        storage = value.storage = Storage()
+                    saved.append((value.array, storage, storage.version))
                 edge = out.edge = Edge()
                 edge.node = node
                 edge.index = 0
@@ -374,108 +396,11 @@ class BinaryOp(Op[P, R]):
             return out
 
 
-class OpNode(Node):
-    """A recorded call of an op: what its gradient rule needs, and nothing else."""
-
-    __slots__ = ("attrs", "device", "op", "saved", "saved_inputs")
-
-    op: Op[..., Any]
-    attrs: dict[str, Any]
-    device: Device
-    saved: tuple[Any, ...] | None
-    saved_inputs: tuple[Any, ...] | None
-
-    @property
-    def name(self) -> str:
-        """The name of the op."""
-        return self.op.name
-
-    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
-        """Return what the gradient rule makes of `grads`."""
-        op = self.op
-        if create_graph and op.reads_extra:
-            return NotImplemented  # the engine differentiates the fallback instead
-        saved_now = recall(self)
-        keeps, edges = op.keeps, self.edges
-        count = len(edges)
-        saved = [
-            restore(self, entry, edges[i] if i < count else i - count, create_graph)
-            for i, entry in zip(keeps, saved_now, strict=True)
-        ]
-        attrs = {name: self.attrs[name] for name in op.vjp_attributes}
-        if op.wants_needs:
-            attrs["needs"] = edges
-        assert op.vjp is not None  # a node is only recorded for an op that has one
-        pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *saved, **attrs)
-        return (pieces,) if count == 1 else cast(Pieces, pieces)
-
-    def inputs(self) -> tuple[Any, ...]:
-        """Return the inputs of an op whose gradient reads extra outputs, with their history."""
-        if self.saved_inputs is None:
-            raise GradientError(
-                f"{self.op.name}: its graph has been freed; pass retain_graph=True to the first backward"
-            )
-        return tuple(
-            restore(self, entry, edge, create_graph=True)
-            for entry, edge in zip(self.saved_inputs, self.edges, strict=True)
-        )
-
-    def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
-        self.saved_inputs = None
-
-
-def save(value: Any) -> Any:
-    """Return what a node keeps of `value`: the array, and the version that it must still have."""
-    if value is None or value.__class__ in SCALARS:
-        return value
-    if isinstance(value, (list, tuple)):
-        return [save(each) for each in value]
-    storage = storage_of(value)
-    return (value.array, storage, storage.version)
-
-
-class Recall:
-    """Stands for what a node would have saved; `checkpoint` computes it again."""
-
-    def recall(self) -> Any:
-        """Return what the node saved."""
-        raise NotImplementedError
-
-
-def recall(node: Any) -> tuple[Any, ...]:
-    """Return what `node` saved, computed again where a checkpoint dropped it."""
-    while isinstance(node.saved, Recall):
-        node.saved = node.saved.recall()
-    if node.saved is None:
-        raise GradientError(
-            f"{node.name}: its graph has been freed; pass retain_graph=True to the first backward"
-        )
-    return cast("tuple[Any, ...]", node.saved)
-
-
-def restore(node: Any, entry: Any, edge: Any, create_graph: bool) -> Any:
-    """Return a saved value as a tensor; with its history, `edge`, where that is wanted.
-
-    An int for `edge` is the index of an output of `node` itself.
-    """
-    if entry.__class__ is list:
-        return [restore(node, each, edge[i], create_graph) for i, each in enumerate(entry)]
-    if entry.__class__ is not tuple:
-        return entry
-    array, storage, version = entry
-    if storage.version != version:
-        raise GradientError(
-            f"{node.name}: a tensor saved for its gradient, of shape {array.shape}, was changed in "
-            f"place after it was used (version {storage.version}, expected {version}); use the "
-            f"out-of-place op, or clone() it first{getattr(node, 'trace', '')}"
-        )
-    tensor = Tensor(array, node.device)
-    tensor.storage = storage
-    if create_graph:
-        tensor.edge = edge_to(node, edge, array) if edge.__class__ is int else edge
-    return tensor
+def _wrapped(result: Any, device: Device) -> tuple[Tensor, ...]:
+    results = result if result.__class__ is tuple else (result,)
+    return tuple(
+        [each if isinstance(each, TensorBase) else base.Tensor(each, device) for each in results]
+    )
 
 
 def flat(args: Sequence[Any]) -> list[Any]:
@@ -491,7 +416,7 @@ def flat(args: Sequence[Any]) -> list[Any]:
 
 def operand(name: str, value: Any) -> Any:
     """Return `value` if an op can take it: a tensor, a number, None, or a list of tensors."""
-    if isinstance(value, Tensor) or value is None or value.__class__ in SCALARS:
+    if isinstance(value, TensorBase) or value is None or value.__class__ in SCALARS:
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -505,20 +430,20 @@ def operand(name: str, value: Any) -> Any:
 
 def _requires_grad(arg: Any) -> bool:
     if arg.__class__ is list:
-        return any(_requires_grad(each) for each in arg)
-    return getattr(arg, "edge", None) is not None
+        return any([_requires_grad(each) for each in arg])
+    return isinstance(arg, TensorBase) and arg.edge is not None
 
 
-def _edges(arg: Any) -> Any:
+def _edge(arg: Any) -> Any:
     if arg.__class__ is list:
-        return tuple([_edges(each) for each in arg])
-    return getattr(arg, "edge", None)
+        return tuple([_edge(each) for each in arg])
+    return arg.edge if isinstance(arg, TensorBase) else None
 
 
-def _arrays(arg: Any) -> Any:
+def _array(arg: Any) -> Any:
     if arg.__class__ is list:
-        return [_arrays(each) for each in arg]
-    return getattr(arg, "array", arg)
+        return [_array(each) for each in arg]
+    return arg.array if isinstance(arg, TensorBase) else arg
 
 
 def op_named(name: str) -> Op[..., Any]:
@@ -526,12 +451,28 @@ def op_named(name: str) -> Op[..., Any]:
     return OPS[name]
 
 
+class Declare:
+    """What `op(...)` with options returns: a decorator."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    @overload
+    def __call__(self, rule: Callable[P, Spec], /) -> Op[P, Tensor]: ...
+    @overload
+    def __call__(self, rule: Callable[P, tuple[Spec, ...]], /) -> Op[P, tuple[Tensor, ...]]: ...
+    def __call__(self, rule: Any, /) -> Any:
+        """Return the op that `rule` declares."""
+        road = {1: UnaryOp, 2: BinaryOp}.get(rule.__code__.co_argcount, Op)
+        return (road if "outputs" not in self.options else Op)(rule, **self.options)
+
+
 @overload
 def op(rule: Callable[P, Spec], /) -> Op[P, Tensor]: ...
 @overload
 def op(rule: Callable[P, tuple[Spec, ...]], /) -> Op[P, tuple[Tensor, ...]]: ...
 @overload
-def op(**options: Any) -> _Declare: ...
+def op(**options: Any) -> Declare: ...
 def op(rule: Any = None, /, **options: Any) -> Any:
     """Declare an operation by its shape rule: `(*tensors, *, attributes) -> Spec`.
 
@@ -540,25 +481,7 @@ def op(rule: Any = None, /, **options: Any) -> Any:
     ("same"), and integers to a float ("float"). `view` says that the output shares its input's
     memory. `differentiable=False` is for functions of which mathematics has no gradient. `revision`
     goes up when the meaning changes. `ulp` is the tolerance against float64, in units in the last
-    place, of the value itself or of `scale` where that is larger.
+    place of the value itself, or of `scale` where that is larger.
     """
-    if rule is not None:
-        return _make(rule, {})
-    return lambda rule: _make(rule, options)
-
-
-class _Declare:
-    """The type of `op(...)` with options: a decorator."""
-
-    @overload
-    def __call__(self, rule: Callable[P, Spec], /) -> Op[P, Tensor]: ...
-    @overload
-    def __call__(self, rule: Callable[P, tuple[Spec, ...]], /) -> Op[P, tuple[Tensor, ...]]: ...
-    def __call__(self, rule: Any, /) -> Any: ...
-
-
-def _make(rule: Any, options: dict[str, Any]) -> Op[..., Any]:
-    code = rule.__code__
-    plain = code.co_kwonlyargcount == 0 and not options.keys() & {"view", "outputs"}
-    road = {1: UnaryOp, 2: BinaryOp}.get(code.co_argcount, Op) if plain else Op
-    return road(rule, **options)
+    declare = Declare(options)
+    return declare if rule is None else declare(rule)

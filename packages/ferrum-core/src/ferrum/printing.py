@@ -24,7 +24,12 @@ def set_printoptions(
     linewidth: int | None = None,
 ) -> None:
     """Set how tensors print: digits, elements before they are summarised, and characters a line."""
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    given = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
     _options.update({name: value for name, value in given.items() if value is not None})
 
 
@@ -67,7 +72,12 @@ def _notes(x: Tensor) -> list[str]:
     if 0 in x.shape and x.ndim != 1:
         notes.append(f"size={x.shape}")
     usual = get_default_dtype() if x.dtype.kind in "fV" else int64
-    if x.dtype is not usual and x.dtype is not bool_ or 0 in x.shape and x.dtype is not get_default_dtype():
+    if (
+        x.dtype is not usual
+        and x.dtype is not bool_
+        or 0 in x.shape
+        and x.dtype is not get_default_dtype()
+    ):
         notes.append(f"dtype={x.dtype.name}")
     if x.device is not default_device():
         notes.append(f"device='{x.device}'")

@@ -86,5 +86,3 @@ def _fitting(name: str, number: Any, dtype: DType) -> Any:
     bits = 8 * dtype.itemsize
     wrapped = number & ((1 << bits) - 1)
     return wrapped - (1 << bits) if dtype.kind == "i" and wrapped >> (bits - 1) else wrapped
-
-

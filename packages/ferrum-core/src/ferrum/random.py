@@ -14,6 +14,12 @@ from ferrum.errors import ArgumentError
 MASK = (1 << 64) - 1
 
 
+class Key(tuple[int, int]):
+    """The (seed, offset) of one draw, and the generator that it came from."""
+
+    generator: Generator
+
+
 class Generator:
     """A source of random numbers: a seed, and how many draws have been made."""
 
@@ -40,11 +46,12 @@ class Generator:
         """Return the seed."""
         return self._seed
 
-    def next_key(self) -> tuple[int, int]:
-        """Return the (seed, offset) of one draw, and move on."""
+    def next_key(self) -> Key:
+        """Return the key of one draw, and move on."""
         with self._lock:
-            key = self._seed, self._offset
+            key = Key((self._seed, self._offset))
             self._offset = (self._offset + 1) & MASK
+        key.generator = self
         return key
 
     def get_state(self) -> tuple[int, int]:

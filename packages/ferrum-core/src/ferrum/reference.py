@@ -175,7 +175,9 @@ def reduction(function: Callable[..., Any], total: bool = False) -> Callable[...
         dtype = int64 if total and x.dtype.kind in "biu" else x.dtype
         with np.errstate(all="ignore"):
             wide = widen(x).astype(dtype) if dtype is int64 else widen(x)
-            return np.asarray(function(wide, axis=axes, keepdims=keepdims)).astype(dtype, copy=False)
+            return np.asarray(function(wide, axis=axes, keepdims=keepdims)).astype(
+                dtype, copy=False
+            )
 
     return kernel
 
@@ -202,7 +204,9 @@ def cumulative_sum(x: Array, *, axis: int) -> Array:
     """Return the running sum."""
     dtype = int64 if x.dtype.kind in "biu" else x.dtype
     with np.errstate(all="ignore"):
-        return np.cumsum(widen(x), axis=axis, dtype=None if x.dtype in NARROW else dtype).astype(dtype)
+        return np.cumsum(widen(x), axis=axis, dtype=None if x.dtype in NARROW else dtype).astype(
+            dtype
+        )
 
 
 # ---- matrices and indices
@@ -222,7 +226,9 @@ def concat(xs: list[Array], *, axis: int, sizes: tuple[int, ...]) -> Array:
 def _picked(name: str, x: Array, indices: Sequence[Array | None]) -> tuple[Any, ...]:
     for size, index in zip(x.shape, indices, strict=True):
         if index is not None and index.size and not (-size <= index.min() and index.max() < size):
-            raise OutOfRangeError(f"{name}: an index lies outside an axis of size {size} of {x.shape}")
+            raise OutOfRangeError(
+                f"{name}: an index lies outside an axis of size {size} of {x.shape}"
+            )
     return tuple(slice(None) if index is None else index for index in indices)
 
 
@@ -245,9 +251,7 @@ def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulat
 
 def _beside(name: str, x: Array, index: Array, axis: int) -> tuple[Any, ...]:
     if index.size and not (0 <= index.min() and index.max() < x.shape[axis]):
-        raise OutOfRangeError(
-            f"{name}: an index lies outside axis {axis} of size {x.shape[axis]}"
-        )
+        raise OutOfRangeError(f"{name}: an index lies outside axis {axis} of size {x.shape[axis]}")
     grid: list[Any] = list(np.indices(index.shape, sparse=True))
     grid[axis] = index
     return tuple(grid)

@@ -23,7 +23,9 @@ def save_file(
     """
     for name, each in tensors.items():
         if not isinstance(each, Tensor):
-            raise OperandError(f"save_file: expected tensors, got {type(each).__name__} for {name!r}")
+            raise OperandError(
+                f"save_file: expected tensors, got {type(each).__name__} for {name!r}"
+            )
     arrays = {name: each.detach().numpy() for name, each in tensors.items()}
     safetensors_io.write_arrays(filename, arrays, metadata)
 

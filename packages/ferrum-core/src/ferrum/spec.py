@@ -34,6 +34,8 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
     for sizes in zip(*padded, strict=True):
         wide = set(sizes) - {1}
         if len(wide) > 1:
-            raise ShapeError(f"{name}: shapes {' and '.join(map(str, shapes))} do not broadcast together")
+            raise ShapeError(
+                f"{name}: shapes {' and '.join(map(str, shapes))} do not broadcast together"
+            )
         out.append(wide.pop() if wide else 1)
     return tuple(out)

@@ -11,13 +11,12 @@ from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
 from ferrum.graph import Edge, Handle, Leaf, Node, edge_to, hooks_of, storage_of
-from ferrum.methods.base import TensorBase
 from ferrum.methods.conversion import Conversion
 from ferrum.methods.elementwise import Elementwise
 from ferrum.methods.indexing import Indexing
 from ferrum.methods.reductions import Reductions
 from ferrum.methods.shaping import Shaping
-from ferrum.op import bind_tensor
+from ferrum.base import TensorBase, bind_tensor
 from ferrum.printing import tensor_text
 
 
@@ -49,7 +48,14 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
             raise GradientError("pickle: only leaves can be pickled; use detach()")
         host = self.detach()._host("pickle")
         data = host.tobytes()
-        return _unpickled, (type(self), data, self.dtype.name, self.shape, str(self.device), self.requires_grad)
+        return _unpickled, (
+            type(self),
+            data,
+            self.dtype.name,
+            self.shape,
+            str(self.device),
+            self.requires_grad,
+        )
 
     # ---- the graph
 
@@ -66,13 +72,17 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         """Record what is computed from this leaf, or no longer. Returns self."""
         if requires_grad and self.edge is None:
             if not is_floating(self.dtype):
-                raise DTypeError(f"requires_grad: expected a floating-point tensor, got {self.dtype.name}")
+                raise DTypeError(
+                    f"requires_grad: expected a floating-point tensor, got {self.dtype.name}"
+                )
             leaf = Leaf()
             leaf.grad = getattr(self, "_unused_grad", None)
             self.edge = edge_to(leaf, 0, self.array)
         elif not requires_grad and self.edge is not None:
             if not self.is_leaf:
-                raise GradientError("requires_grad: only that of leaves can be taken away; use detach()")
+                raise GradientError(
+                    "requires_grad: only that of leaves can be taken away; use detach()"
+                )
             self._unused_grad = self.grad
             self.edge = None
         return self
@@ -102,7 +112,11 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         if value is not None:
             if not isinstance(value, Tensor):
                 raise OperandError(f"grad: expected a tensor or None, got {type(value).__name__}")
-            if value.shape != self.shape or value.dtype is not self.dtype or value.device is not self.device:
+            if (
+                value.shape != self.shape
+                or value.dtype is not self.dtype
+                or value.device is not self.device
+            ):
                 raise ShapeError(
                     f"grad: expected {self.shape} {self.dtype.name} on '{self.device}', got "
                     f"{value.shape} {value.dtype.name} on '{value.device}'"
@@ -136,7 +150,11 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
     def detach(self) -> Tensor:
         """Return a tensor that shares memory with self and does not require grad."""
-        out = type(self)(self.array, self.device) if type(self) is Tensor else Tensor(self.array, self.device)
+        out = (
+            type(self)(self.array, self.device)
+            if type(self) is Tensor
+            else Tensor(self.array, self.device)
+        )
         out.storage = storage_of(self)
         return out
 
@@ -206,7 +224,12 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
 
 def _unpickled(
-    kind: type[Tensor], data: bytes, dtype: str, shape: tuple[int, ...], device: str, requires_grad: bool
+    kind: type[Tensor],
+    data: bytes,
+    dtype: str,
+    shape: tuple[int, ...],
+    device: str,
+    requires_grad: bool,
 ) -> Tensor:
     import numpy as np
 

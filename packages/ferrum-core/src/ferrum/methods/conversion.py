@@ -11,7 +11,7 @@ from ferrum import dlpack, dtypes, ops
 from ferrum.device import Device
 from ferrum.dtypes import DTypeLike, as_dtype
 from ferrum.errors import CaptureError, DeviceError, GradientError, ShapeError
-from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.base import TensorBase, as_tensor
 from ferrum.mode import current
 from ferrum.plugins import device as find_device
 
@@ -39,8 +39,14 @@ class Conversion(TensorBase):
         `x.to(fe.float64)`, `x.to("cuda")`, `x.to("cuda", fe.float16)`, `x.to(other)`. Where nothing
         changes it is self, unless `copy`.
         """
-        if len(args) == 1 and args[0].__class__ is type(dtypes.float32) and not (device or dtype or copy):
-            return as_tensor(self) if args[0] is self.array.dtype else ops.astype(self, dtype=args[0])
+        if (
+            len(args) == 1
+            and args[0].__class__ is type(dtypes.float32)
+            and not (device or dtype or copy)
+        ):
+            return (
+                as_tensor(self) if args[0] is self.array.dtype else ops.astype(self, dtype=args[0])
+            )
         for arg in args:
             if isinstance(arg, TensorBase):
                 dtype, device = arg.dtype, arg.device
@@ -153,7 +159,9 @@ class Conversion(TensorBase):
 
     def __index__(self) -> int:
         if self.ndim or self.dtype.kind not in "iu":
-            raise TypeError(f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}")
+            raise TypeError(
+                f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}"
+            )
         return int(self._host("index"))
 
     def _one(self, name: str) -> Any:

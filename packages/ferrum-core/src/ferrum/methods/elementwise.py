@@ -7,11 +7,12 @@ from typing import Any, cast
 from ferrum import ops
 from ferrum.dtypes import CATEGORY, is_floating
 from ferrum.errors import ArgumentError, DTypeError
-from ferrum.methods.base import as_tensor
+from ferrum.base import as_tensor
 from ferrum.methods.operators import Operand, Operators, in_place
 from ferrum.promotion import SCALARS, result_type
 
 from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
@@ -36,7 +37,9 @@ class Elementwise(Operators):
         if rounding_mode == "floor":
             return ops.floor_divide(self, other)
         if rounding_mode not in (None, "trunc"):
-            raise ArgumentError(f"div: expected rounding_mode None, 'floor' or 'trunc', got {rounding_mode!r}")
+            raise ArgumentError(
+                f"div: expected rounding_mode None, 'floor' or 'trunc', got {rounding_mode!r}"
+            )
         quotient = ops.divide(self, other)
         if rounding_mode is None:
             return quotient
@@ -82,8 +85,10 @@ class Elementwise(Operators):
 
     def masked_fill(self, mask: Tensor, value: float) -> Tensor:
         """Return self with `value` where `mask` holds; the mask broadcasts."""
-        if value.__class__ in SCALARS and result_type(self, value) is not self.dtype and (
-            CATEGORY[self.dtype] < CATEGORY[result_type(self, value)]
+        if (
+            value.__class__ in SCALARS
+            and result_type(self, value) is not self.dtype
+            and (CATEGORY[self.dtype] < CATEGORY[result_type(self, value)])
         ):
             raise DTypeError(f"masked_fill: {value!r} does not fit into {self.dtype.name}")
         return choose(mask, value, as_tensor(self))
@@ -112,7 +117,6 @@ class Elementwise(Operators):
     def is_floating_point(self) -> bool:
         """Return whether the elements are floating-point numbers."""
         return is_floating(self.dtype)
-
 
     # ---- functions of one number
 

@@ -11,7 +11,7 @@ from ferrum import ops
 from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
-from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.base import TensorBase, as_tensor
 from ferrum.ops.views import Key
 from ferrum.promotion import SCALARS
 
@@ -186,5 +186,7 @@ def _range(entry: slice, size: int) -> tuple[int, int, int]:
 
 def _position(index: int, size: int, x: Tensor) -> int:
     if not -size <= index < size:
-        raise OutOfRangeError(f"getitem: index {index} is out of range for size {size} of {x.shape}")
+        raise OutOfRangeError(
+            f"getitem: index {index} is out of range for size {size} of {x.shape}"
+        )
     return index % size

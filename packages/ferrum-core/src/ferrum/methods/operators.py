@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ferrum import ops
-from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.base import TensorBase, as_tensor
 from ferrum.op import OPS, Op
 
 if TYPE_CHECKING:

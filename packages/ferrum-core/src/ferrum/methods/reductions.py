@@ -9,7 +9,7 @@ from ferrum import ops
 from ferrum.dtypes import DTypeLike, as_dtype, is_floating
 from ferrum.errors import DTypeError
 from ferrum.methods.axes import one_axis, some_axes
-from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.base import TensorBase, as_tensor
 
 if TYPE_CHECKING:
     from ferrum.op import Op
@@ -33,17 +33,23 @@ class Reductions(TensorBase):
     def _along(self, op: Op[..., Tensor], dim: Dim, keepdim: bool, **attrs: Any) -> Tensor:
         return op(self, axes=some_axes(op.__name__, dim, self.ndim), keepdims=keepdim, **attrs)
 
-    def sum(self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
+    def sum(
+        self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
         """Return the sum along `dim`, all of them by default; int64 for bool and integers."""
         x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
         return x._along(ops.sum, dim, keepdim)
 
-    def prod(self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
+    def prod(
+        self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
         """Return the product along `dim`, all of them by default; int64 for bool and integers."""
         x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
         return x._along(ops.prod, dim, keepdim)
 
-    def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None) -> Tensor:
+    def mean(
+        self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
+    ) -> Tensor:
         """Return the mean along `dim`, all of them by default; DTypeError for bool and integers."""
         x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
         return x._along(ops.mean, dim, keepdim)
@@ -78,7 +84,11 @@ class Reductions(TensorBase):
             flat = op(x.reshape(-1), axis=0, keepdims=False)
             return flat.reshape((1,) * self.ndim) if keepdim else flat
         axis = one_axis(op.__name__, dim, self.ndim)
-        return op(x, axis=axis, keepdims=keepdim) if self.ndim else op(x.reshape(1), axis=0, keepdims=False)
+        return (
+            op(x, axis=axis, keepdims=keepdim)
+            if self.ndim
+            else op(x.reshape(1), axis=0, keepdims=False)
+        )
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Return the index of the largest element along `dim`, or in the flattened tensor."""
@@ -153,7 +163,9 @@ class Reductions(TensorBase):
             return (x != 0).to(self.dtype).sum(dim, keepdim)
         return x.abs().pow(power).sum(dim, keepdim).pow(1 / power)
 
-    def sort(self, dim: int = -1, descending: bool = False, *, stable: bool = True) -> ValuesAndIndices:
+    def sort(
+        self, dim: int = -1, descending: bool = False, *, stable: bool = True
+    ) -> ValuesAndIndices:
         """Return the elements in order along `dim`, and where they stood; always stable."""
         if not self.ndim:
             return ValuesAndIndices(ops.copy(self), self.argsort(dim))

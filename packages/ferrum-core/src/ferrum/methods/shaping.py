@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import ops
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis, resolved, sizes_of, some_axes
-from ferrum.methods.base import TensorBase, as_tensor
+from ferrum.base import TensorBase, as_tensor
 from ferrum.ops.joining import along
 from ferrum.spec import Shape
 
@@ -134,9 +134,7 @@ class Shaping(TensorBase):
         lead = len(wanted) - self.ndim
         if lead < 0 or -1 in wanted[:lead]:
             raise ShapeError(f"expand: {wanted} does not fit the shape {self.shape}")
-        shape = tuple(
-            self.shape[i - lead] if size == -1 else size for i, size in enumerate(wanted)
-        )
+        shape = tuple(self.shape[i - lead] if size == -1 else size for i, size in enumerate(wanted))
         return ops.expand(self, shape=shape)
 
     def expand_as(self, other: Tensor) -> Tensor:
@@ -163,7 +161,9 @@ class Shaping(TensorBase):
         """Return the `length` entries of `dim` from `start` on."""
         axis = one_axis("narrow", dim, self.ndim)
         size = self.shape[axis] if self.ndim else 0
-        if not (0 <= length and -size <= start <= size and start % max(size, 1) + length <= max(size, 1)):
+        if not (
+            0 <= length and -size <= start <= size and start % max(size, 1) + length <= max(size, 1)
+        ):
             raise OutOfRangeError(
                 f"narrow: {length} entries from {start} on leave dim {dim} of size {size}"
             )
@@ -244,15 +244,15 @@ class Shaping(TensorBase):
     def bmm(self, other: Tensor) -> Tensor:
         """Return the products of two batches of matrices, (b, n, k) and (b, k, m)."""
         if self.ndim != 3 or other.ndim != 3 or self.shape[0] != other.shape[0]:
-            raise ShapeError(f"bmm: expected (b, n, k) and (b, k, m), got {self.shape} and {other.shape}")
+            raise ShapeError(
+                f"bmm: expected (b, n, k) and (b, k, m), got {self.shape} and {other.shape}"
+            )
         return ops.matmul(self, other)
 
 
 def _matmul_of_vectors(a: Tensor, b: Tensor) -> Tensor:
     if 0 in (a.ndim, b.ndim):
         raise ShapeError(f"matmul: expected at least 1 dimension, got {a.shape} and {b.shape}")
-    out = ops.matmul(
-        a.unsqueeze(0) if a.ndim == 1 else a, b.unsqueeze(1) if b.ndim == 1 else b
-    )
+    out = ops.matmul(a.unsqueeze(0) if a.ndim == 1 else a, b.unsqueeze(1) if b.ndim == 1 else b)
     out = out.squeeze(-1) if b.ndim == 1 else out
     return out.squeeze(-1 if b.ndim == 1 else -2) if a.ndim == 1 else out

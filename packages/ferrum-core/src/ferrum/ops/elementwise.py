@@ -3,353 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from ferrum.dtypes import CATEGORY, bool_
+from ferrum.dtypes import bool_
 from ferrum.errors import DTypeError, ShapeError
-from ferrum.inplace import InPlaceTwin
-from ferrum.op import BinaryOp, Op, UnaryOp, op
+from ferrum.op import op
+from ferrum.ops.families import (
+    EXTREME,
+    FLOATS,
+    INF,
+    NAN,
+    NUMBERS,
+    WHOLE,
+    Needs,
+    Operand,
+    binary,
+    shape_of,
+    spec_of,
+    unary,
+)
 from ferrum.promotion import SCALARS
-from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
-    from ferrum.samples import Sample, Samples, Sampler
+    from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
-
-Needs: TypeAlias = "tuple[TensorLike | None, ...]"
-Operand: TypeAlias = "TensorLike | float"
-Unary: TypeAlias = "Op[[TensorLike], Tensor]"
-Binary: TypeAlias = "Op[[Operand, Operand], Tensor]"
-
-ANY, NUMBERS, FLOATS, WHOLE, TRUTH = "bif", "if", "f", "bi", "b"
-_KIND = "bif"  # by category: bool, integers, floats
-
-
-def shape_of(x: Operand) -> Shape:
-    """Return the shape of an operand; that of a number is ()."""
-    return () if x.__class__ in SCALARS else x.shape  # type: ignore[union-attr]
-
-
-def spec_of(name: str, kinds: str, *operands: Operand) -> Spec:
-    """Return the spec of an elementwise result; `kinds` are the categories of dtype that are allowed."""
-    dtype = next(x.dtype for x in operands if x.__class__ not in SCALARS)  # type: ignore[union-attr]
-    if _KIND[CATEGORY[dtype]] not in kinds:
-        allowed = " or ".join(
-            word for kind, word in zip(_KIND, ("bool", "integer", "float"), strict=True) if kind in kinds
-        )
-        raise DTypeError(f"{name}: expected {allowed} tensors, got {dtype.name}")
-    shape = shape_of(operands[0])
-    for x in operands[1:]:
-        if shape_of(x) != shape:
-            return Spec(broadcast_shapes(name, *map(shape_of, operands)), dtype)
-    return Spec(shape, dtype)
-
-
-def _named(rule: Callable[..., Spec], name: str, doc: str) -> Callable[..., Spec]:
-    rule.__name__ = rule.__qualname__ = name
-    rule.__doc__ = doc
-    return rule
-
-
-def _finish(
-    made: Op[..., Any], gradient: Callable[..., Any] | None, sampler: Samples, truth: bool
-) -> None:
-    made.sampler = sampler
-    if gradient is not None:
-        made.gradient(gradient)
-    if not truth:
-        InPlaceTwin(made)
-
-
-# ---- one operand
-
-
-def unary(
-    name: str,
-    doc: str,
-    gradient: Callable[..., Tensor] | None,
-    *,
-    kinds: str = ANY,
-    promote: str = "",
-    domain: tuple[float, float] = (-2.0, 2.0),
-    points: tuple[float, ...] = (),
-    ulp: float = 0.0,
-    truth: bool = False,
-) -> Unary:
-    """Declare an op of one operand. `points` are values off the smooth road that tests try as well."""
-
-    def rule(x: TensorLike) -> Spec:
-        spec = spec_of(name, kinds, x)
-        return Spec(spec.shape, bool_) if truth else spec
-
-    made: Unary = UnaryOp(
-        _named(rule, name, doc), promote=promote, differentiable=gradient is not None, ulp=ulp
-    )
-
-    def sampler(s: Sampler) -> Iterator[Sample]:
-        for shape in ((3, 4), (), (0, 2), (2, 1, 3)):
-            yield s(s.real(*shape, low=domain[0], high=domain[1]))
-        if points:
-            yield s.kink(s.exact(*points))
-        yield s.bad(TypeError, "text")
-        yield s.bad(TypeError, s.real(2), s.real(2))
-
-    _finish(made, gradient, sampler, truth)
-    return made
-
-
-INF, NAN = math.inf, math.nan
-EXTREME = (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN)
-
-negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
-abs = unary(  # noqa: A001 - the array API's name
-    "abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME
-)
-sign = unary("sign", "Return -1, 0 or 1: the sign of x.", lambda g: g * 0, points=EXTREME)
-exp = unary("exp", "Return e to the power x.", lambda g, out: g * out, promote="float", ulp=4, points=EXTREME)
-expm1 = unary(
-    "expm1", "Return e**x - 1, exact near 0.", lambda g, out: g * (out + 1), promote="float", ulp=4,
-    points=EXTREME,
-)
-log = unary(
-    "log", "Return the natural logarithm of x.", lambda g, x: g / x, promote="float", ulp=4,
-    domain=(0.1, 3.0), points=EXTREME,
-)
-log1p = unary(
-    "log1p", "Return log(1 + x), exact near 0.", lambda g, x: g / (x + 1), promote="float", ulp=4,
-    domain=(-0.8, 3.0), points=EXTREME,
-)
-sqrt = unary(
-    "sqrt", "Return the square root of x.", lambda g, out: g / (out * 2), promote="float",
-    domain=(0.1, 3.0), points=EXTREME,
-)
-sin = unary("sin", "Return the sine of x, in radians.", lambda g, x: g * x.cos(), promote="float", ulp=4,
-            points=EXTREME)
-cos = unary("cos", "Return the cosine of x, in radians.", lambda g, x: -(g * x.sin()), promote="float", ulp=4,
-            points=EXTREME)
-tanh = unary("tanh", "Return the hyperbolic tangent of x.", lambda g, out: tanh_backward(g, out),
-             promote="float", ulp=4, points=EXTREME)
-erf = unary(
-    "erf", "Return the error function of x, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.",
-    lambda g, x: g * (-(x * x)).exp() * (2 / math.sqrt(math.pi)), promote="float", ulp=4, points=EXTREME,
-)
-floor = unary("floor", "Return the largest integer not above x.", lambda g: g * 0, points=EXTREME)
-ceil = unary("ceil", "Return the smallest integer not below x.", lambda g: g * 0, points=EXTREME)
-trunc = unary("trunc", "Return x without its fraction.", lambda g: g * 0, points=EXTREME)
-round = unary(  # noqa: A001 - the array API's name
-    "round", "Return the nearest integer, the even one at a half.", lambda g: g * 0,
-    points=(*EXTREME, 0.5, 1.5, 2.5, -0.5),
-)
-logical_not = unary("logical_not", "Return whether x is 0.", None, truth=True, points=EXTREME)
-bitwise_invert = unary("bitwise_invert", "Return x with every bit flipped.", None, kinds=WHOLE)
-square = unary("square", "Return x * x.", lambda g, x: g * x * 2, kinds=NUMBERS, points=EXTREME, ulp=1)
-reciprocal = unary(
-    "reciprocal", "Return 1 / x.", lambda g, out: -(g * out * out), promote="float", domain=(0.2, 3.0),
-    points=EXTREME, ulp=1,
-)
-rsqrt = unary(
-    "rsqrt", "Return 1 / sqrt(x).", lambda g, out: g * out * out * out * -0.5, promote="float", ulp=2,
-    domain=(0.1, 3.0), points=EXTREME,
-)
-sigmoid = unary(
-    "sigmoid", "Return 1 / (1 + exp(-x)).", lambda g, out: g * out * (1 - out), promote="float", ulp=6,
-    points=(*EXTREME, 100.0, -100.0),
-)
-relu = unary(
-    "relu", "Return x where it is above 0, else 0; NaN stays NaN.", lambda g, out: relu_backward(g, out),
-    kinds=NUMBERS, points=EXTREME,
-)
-isnan = unary("isnan", "Return whether x is not a number.", None, truth=True, points=EXTREME)
-isinf = unary("isinf", "Return whether x is infinite.", None, truth=True, points=EXTREME)
-isfinite = unary("isfinite", "Return whether x is neither infinite nor NaN.", None, truth=True, points=EXTREME)
-
-square.fallback(lambda x: x * x)
-reciprocal.fallback(lambda x: 1 / x)
-rsqrt.fallback(lambda x: 1 / x.sqrt())
-sigmoid.fallback(lambda x: where(x < 0, x.exp(), 1) / (1 + (-x.abs()).exp()))
-relu.fallback(lambda x: maximum(x, 0))
-isnan.fallback(lambda x: x != x)
-isinf.fallback(lambda x: x.abs() == INF)
-isfinite.fallback(lambda x: (x - x) == 0)
-
-
-# ---- two operands
-
-
-def binary(
-    name: str,
-    doc: str,
-    gradient: Callable[..., tuple[Any, Any]] | None,
-    *,
-    kinds: str = ANY,
-    promote: str = "same",
-    domain: tuple[float, float] = (-2.0, 2.0),
-    points: tuple[float, ...] = (),
-    ulp: float = 0.0,
-    truth: bool = False,
-) -> Binary:
-    """Declare an op of two operands, tensors or numbers, at least one a tensor."""
-
-    def rule(x1: Operand, x2: Operand) -> Spec:
-        spec = spec_of(name, kinds, x1, x2)
-        return Spec(spec.shape, bool_) if truth else spec
-
-    made: Binary = BinaryOp(
-        _named(rule, name, doc), promote=promote, differentiable=gradient is not None, ulp=ulp
-    )
-
-    def sampler(s: Sampler) -> Iterator[Sample]:
-        low, high = domain
-        for first, second in (((3, 4), (3, 4)), ((3, 4), (4,)), ((), (2, 1)), ((0, 3), (3,)), ((2, 1), (3,))):
-            yield s(s.real(*first, low=low, high=high), s.real(*second, low=low + 0.02, high=high + 0.05))
-        yield s(s.real(3, low=low, high=high), 2)
-        yield s(3, s.real(3, low=low, high=high))
-        if points:
-            yield s.kink(s.exact(*(a for a in points for _ in points)), s.exact(*(points * len(points))))
-        yield s.bad(ShapeError, s.real(3), s.real(4))
-        yield s.bad(TypeError, s.real(3), "text")
-
-    _finish(made, gradient, sampler, truth)
-    return made
-
-
-def _add(g: Tensor) -> tuple[Tensor, Tensor]:
-    return g, g
-
-
-def _subtract(g: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    return g, None if needs[1] is None else -g
-
-
-def _multiply(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    return (None if needs[0] is None else g * x2), (None if needs[1] is None else g * x1)
-
-
-def _divide(g: Tensor, x2: Any, out: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    g = g / x2
-    return g, None if needs[1] is None else -(g * out)
-
-
-def _remainder(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    return g, None if needs[1] is None else -(g * floor_divide(x1, x2))
-
-
-def _pow(
-    g: Tensor, x1: Any, x2: Any, out: Tensor, *, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    base = exponent = None
-    if needs[0] is not None:
-        if x2.__class__ in SCALARS:
-            base = g * 0 if x2 == 0 else g * (x1 ** (x2 - 1) * x2)
-        else:
-            base = where(x2 == 0, 0, g * (x2 * pow(x1, x2 - 1)))
-    if needs[1] is not None:
-        # 0 ** x2 is flat in x2 where x2 >= 0, though log(0) is not finite
-        at_zero = x1 == 0 if x1.__class__ not in SCALARS else (x2 * 0 + x1) == 0
-        log_base = (x2 * 0 + x1 if x1.__class__ in SCALARS else x1).log()
-        exponent = where(at_zero & (x2 >= 0), 0, g * (out * log_base))
-    return base, exponent
-
-
-def _larger(
-    g: Tensor, x1: Any, x2: Any, *, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    tied = where(equal(x1, x2), g * 0.5, g)  # as in PyTorch, a tie shares the gradient
-    return (
-        None if needs[0] is None else where(less(x1, x2), 0, tied),
-        None if needs[1] is None else where(greater(x1, x2), 0, tied),
-    )
-
-
-def _smaller(
-    g: Tensor, x1: Any, x2: Any, *, needs: Needs
-) -> tuple[Tensor | None, Tensor | None]:
-    tied = where(equal(x1, x2), g * 0.5, g)
-    return (
-        None if needs[0] is None else where(greater(x1, x2), 0, tied),
-        None if needs[1] is None else where(less(x1, x2), 0, tied),
-    )
-
-
-def _atan2(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    g = g / (x1 * x1 + x2 * x2)
-    return (None if needs[0] is None else g * x2), (None if needs[1] is None else -(g * x1))
-
-
-add = binary("add", "Return x1 + x2.", _add, points=EXTREME)
-subtract = binary("subtract", "Return x1 - x2.", _subtract, kinds=NUMBERS, points=EXTREME)
-multiply = binary("multiply", "Return x1 * x2.", _multiply, points=EXTREME)
-divide = binary("divide", "Return x1 / x2; integers become floats.", _divide, promote="float",
-                domain=(0.2, 3.0), points=EXTREME)
-floor_divide = binary(
-    "floor_divide", "Return x1 / x2 rounded down.", lambda g: (g * 0, g * 0), kinds=NUMBERS,
-    domain=(0.6, 3.0),
-)
-remainder = binary(
-    "remainder", "Return x1 - x2 * floor(x1 / x2), which has the sign of x2.", _remainder, kinds=NUMBERS,
-    domain=(0.6, 3.0), ulp=2,
-)
-pow = binary(  # noqa: A001 - the array API's name
-    "pow", "Return x1 to the power x2.", _pow, kinds=NUMBERS, domain=(0.2, 2.0), points=EXTREME, ulp=8
-)
-maximum = binary("maximum", "Return the larger of x1 and x2; NaN wins.", _larger, points=EXTREME)
-minimum = binary("minimum", "Return the smaller of x1 and x2; NaN wins.", _smaller, points=EXTREME)
-atan2 = binary("atan2", "Return the angle of the point (x2, x1), in radians.", _atan2, promote="float",
-               points=(1.0, -1.0, INF, NAN), ulp=4)
-equal = binary("equal", "Return whether x1 == x2.", None, truth=True, points=EXTREME)
-not_equal = binary("not_equal", "Return whether x1 != x2.", None, truth=True, points=EXTREME)
-less = binary("less", "Return whether x1 < x2.", None, truth=True, points=EXTREME)
-less_equal = binary("less_equal", "Return whether x1 <= x2.", None, truth=True, points=EXTREME)
-greater = binary("greater", "Return whether x1 > x2.", None, truth=True, points=EXTREME)
-greater_equal = binary("greater_equal", "Return whether x1 >= x2.", None, truth=True, points=EXTREME)
-bitwise_and = binary("bitwise_and", "Return the bits set in both x1 and x2.", None, kinds=WHOLE, domain=(0.2, 9.0))
-bitwise_or = binary("bitwise_or", "Return the bits set in x1 or x2.", None, kinds=WHOLE, domain=(0.2, 9.0))
-bitwise_xor = binary("bitwise_xor", "Return the bits set in just one of x1 and x2.", None, kinds=WHOLE,
-                     domain=(0.2, 9.0))
-left_shift = binary("left_shift", "Return x1 * 2**x2.", None, kinds="i", domain=(0.2, 5.0))
-right_shift = binary("right_shift", "Return x1 / 2**x2, rounded down.", None, kinds="i", domain=(0.2, 5.0))
-logical_and = binary("logical_and", "Return whether both x1 and x2 differ from 0.", None, truth=True)
-logical_or = binary("logical_or", "Return whether x1 or x2 differs from 0.", None, truth=True)
-logical_xor = binary("logical_xor", "Return whether just one of x1 and x2 differs from 0.", None, truth=True)
-
-logical_and.fallback(lambda x1, x2: (x1 != 0) & (x2 != 0))
-logical_or.fallback(lambda x1, x2: (x1 != 0) | (x2 != 0))
-logical_xor.fallback(lambda x1, x2: (x1 != 0) ^ (x2 != 0))
-
-
-@op
-def tanh_backward(g: TensorLike, out: TensorLike) -> Spec:
-    """Return g * (1 - out * out), the gradient of tanh from its output."""
-    return spec_of("tanh_backward", FLOATS, g, out)
-
-
-@tanh_backward.fallback
-def _(g: Tensor, out: Tensor) -> Tensor:
-    return g * (1 - out * out)
-
-
-@op
-def relu_backward(g: TensorLike, out: TensorLike) -> Spec:
-    """Return 0 where out is 0 or less, else g: the gradient of relu from its output."""
-    return spec_of("relu_backward", NUMBERS, g, out)
-
-
-@relu_backward.fallback
-def _(g: Tensor, out: Tensor) -> Tensor:
-    return where(out <= 0, 0, g)
-
-
-@tanh_backward.samples
-@relu_backward.samples
-def _(s: Sampler) -> Iterator[Sample]:
-    yield s(s.real(3, 4), s.real(3, 4))
-    yield s(s.real(0), s.real(0))
-    yield s.bad(ShapeError, s.real(3), s.real(4))
-    yield s.bad(TypeError, s.real(3), "text")
-
-
-# ---- three operands
 
 
 @op
@@ -384,3 +63,371 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.truth(0), s.real(0), s.real(1))
     yield s.bad(DTypeError, s.real(2), s.real(2), s.real(2))
     yield s.bad(ShapeError, s.truth(2), s.real(3), s.real(2))
+
+
+@op
+def tanh_backward(g: TensorLike, out: TensorLike) -> Spec:
+    """Return g * (1 - out * out), the gradient of tanh from its output."""
+    return spec_of("tanh_backward", FLOATS, g, out)
+
+
+@tanh_backward.fallback
+def _(g: Tensor, out: Tensor) -> Tensor:
+    return g * (1 - out * out)
+
+
+@op
+def relu_backward(g: TensorLike, out: TensorLike) -> Spec:
+    """Return 0 where out is 0 or less, else g: the gradient of relu from its output."""
+    return spec_of("relu_backward", NUMBERS, g, out)
+
+
+@relu_backward.fallback
+def _(g: Tensor, out: Tensor) -> Tensor:
+    return where(out <= 0, 0, g)
+
+
+@tanh_backward.samples
+@relu_backward.samples
+def _(s: Sampler) -> Iterator[Sample]:
+    yield s(s.real(3, 4), s.real(3, 4))
+    yield s(s.real(0), s.real(0))
+    yield s.bad(ShapeError, s.real(3), s.real(4))
+    yield s.bad(TypeError, s.real(3), "text")
+
+
+# ---- one operand
+
+
+negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
+abs = unary(  # noqa: A001 - the array API's name
+    "abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME
+)
+sign = unary("sign", "Return -1, 0 or 1: the sign of x.", lambda g: g * 0, points=EXTREME)
+exp = unary(
+    "exp",
+    "Return e to the power x.",
+    lambda g, out: g * out,
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+expm1 = unary(
+    "expm1",
+    "Return e**x - 1, exact near 0.",
+    lambda g, out: g * (out + 1),
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+log = unary(
+    "log",
+    "Return the natural logarithm of x.",
+    lambda g, x: g / x,
+    promote="float",
+    ulp=4,
+    domain=(0.1, 3.0),
+    points=EXTREME,
+)
+log1p = unary(
+    "log1p",
+    "Return log(1 + x), exact near 0.",
+    lambda g, x: g / (x + 1),
+    promote="float",
+    ulp=4,
+    domain=(-0.8, 3.0),
+    points=EXTREME,
+)
+sqrt = unary(
+    "sqrt",
+    "Return the square root of x.",
+    lambda g, out: g / (out * 2),
+    promote="float",
+    domain=(0.1, 3.0),
+    points=EXTREME,
+)
+sin = unary(
+    "sin",
+    "Return the sine of x, in radians.",
+    lambda g, x: g * x.cos(),
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+cos = unary(
+    "cos",
+    "Return the cosine of x, in radians.",
+    lambda g, x: -(g * x.sin()),
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+tanh = unary(
+    "tanh",
+    "Return the hyperbolic tangent of x.",
+    lambda g, out: tanh_backward(g, out),
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+erf = unary(
+    "erf",
+    "Return the error function of x, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.",
+    lambda g, x: g * (-(x * x)).exp() * (2 / math.sqrt(math.pi)),
+    promote="float",
+    ulp=4,
+    points=EXTREME,
+)
+floor = unary("floor", "Return the largest integer not above x.", lambda g: g * 0, points=EXTREME)
+ceil = unary("ceil", "Return the smallest integer not below x.", lambda g: g * 0, points=EXTREME)
+trunc = unary("trunc", "Return x without its fraction.", lambda g: g * 0, points=EXTREME)
+round = unary(  # noqa: A001 - the array API's name
+    "round",
+    "Return the nearest integer, the even one at a half.",
+    lambda g: g * 0,
+    points=(*EXTREME, 0.5, 1.5, 2.5, -0.5),
+)
+logical_not = unary("logical_not", "Return whether x is 0.", None, truth=True, points=EXTREME)
+bitwise_invert = unary("bitwise_invert", "Return x with every bit flipped.", None, kinds=WHOLE)
+square = unary(
+    "square", "Return x * x.", lambda g, x: g * x * 2, kinds=NUMBERS, points=EXTREME, ulp=1
+)
+reciprocal = unary(
+    "reciprocal",
+    "Return 1 / x.",
+    lambda g, out: -(g * out * out),
+    promote="float",
+    domain=(0.2, 3.0),
+    points=EXTREME,
+    ulp=1,
+)
+rsqrt = unary(
+    "rsqrt",
+    "Return 1 / sqrt(x).",
+    lambda g, out: g * out * out * out * -0.5,
+    promote="float",
+    ulp=2,
+    domain=(0.1, 3.0),
+    points=EXTREME,
+)
+sigmoid = unary(
+    "sigmoid",
+    "Return 1 / (1 + exp(-x)).",
+    lambda g, out: g * out * (1 - out),
+    promote="float",
+    ulp=6,
+    points=(*EXTREME, 100.0, -100.0),
+)
+relu = unary(
+    "relu",
+    "Return x where it is above 0, else 0; NaN stays NaN.",
+    lambda g, out: relu_backward(g, out),
+    kinds=NUMBERS,
+    points=EXTREME,
+)
+isnan = unary("isnan", "Return whether x is not a number.", None, truth=True, points=EXTREME)
+isinf = unary("isinf", "Return whether x is infinite.", None, truth=True, points=EXTREME)
+isfinite = unary(
+    "isfinite", "Return whether x is neither infinite nor NaN.", None, truth=True, points=EXTREME
+)
+
+
+# ---- two operands
+
+
+def _add(g: Tensor) -> tuple[Tensor, Tensor]:
+    return g, g
+
+
+def _subtract(g: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    return g, None if needs[1] is None else -g
+
+
+def _multiply(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    return (None if needs[0] is None else g * x2), (None if needs[1] is None else g * x1)
+
+
+def _divide(
+    g: Tensor, x2: Any, out: Tensor, *, needs: Needs
+) -> tuple[Tensor | None, Tensor | None]:
+    g = g / x2
+    return g, None if needs[1] is None else -(g * out)
+
+
+def _remainder(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    return g, None if needs[1] is None else -(g * floor_divide(x1, x2))
+
+
+def _pow(
+    g: Tensor, x1: Any, x2: Any, out: Tensor, *, needs: Needs
+) -> tuple[Tensor | None, Tensor | None]:
+    base = exponent = None
+    if needs[0] is not None:
+        if x2.__class__ in SCALARS:
+            base = g * 0 if x2 == 0 else g * (x1 ** (x2 - 1) * x2)
+        else:
+            base = where(x2 == 0, 0, g * (x2 * pow(x1, x2 - 1)))
+    if needs[1] is not None:
+        # 0 ** x2 is flat in x2 where x2 >= 0, though log(0) is not finite
+        at_zero = x1 == 0 if x1.__class__ not in SCALARS else (x2 * 0 + x1) == 0
+        log_base = (x2 * 0 + x1 if x1.__class__ in SCALARS else x1).log()
+        exponent = where(at_zero & (x2 >= 0), 0, g * (out * log_base))
+    return base, exponent
+
+
+def _larger(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    tied = where(equal(x1, x2), g * 0.5, g)  # as in PyTorch, a tie shares the gradient
+    return (
+        None if needs[0] is None else where(less(x1, x2), 0, tied),
+        None if needs[1] is None else where(greater(x1, x2), 0, tied),
+    )
+
+
+def _smaller(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    tied = where(equal(x1, x2), g * 0.5, g)
+    return (
+        None if needs[0] is None else where(greater(x1, x2), 0, tied),
+        None if needs[1] is None else where(less(x1, x2), 0, tied),
+    )
+
+
+def _atan2(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    g = g / (x1 * x1 + x2 * x2)
+    return (None if needs[0] is None else g * x2), (None if needs[1] is None else -(g * x1))
+
+
+add = binary("add", "Return x1 + x2.", _add, points=EXTREME)
+subtract = binary("subtract", "Return x1 - x2.", _subtract, kinds=NUMBERS, points=EXTREME)
+multiply = binary("multiply", "Return x1 * x2.", _multiply, points=EXTREME)
+divide = binary(
+    "divide",
+    "Return x1 / x2; integers become floats.",
+    _divide,
+    promote="float",
+    domain=(0.2, 3.0),
+    points=EXTREME,
+)
+floor_divide = binary(
+    "floor_divide",
+    "Return x1 / x2 rounded down.",
+    lambda g: (g * 0, g * 0),
+    kinds=NUMBERS,
+    domain=(0.6, 3.0),
+)
+remainder = binary(
+    "remainder",
+    "Return x1 - x2 * floor(x1 / x2), which has the sign of x2.",
+    _remainder,
+    kinds=NUMBERS,
+    domain=(0.6, 3.0),
+    ulp=2,
+)
+pow = binary(  # noqa: A001 - the array API's name
+    "pow",
+    "Return x1 to the power x2.",
+    _pow,
+    kinds=NUMBERS,
+    domain=(0.2, 2.0),
+    points=EXTREME,
+    ulp=8,
+)
+maximum = binary("maximum", "Return the larger of x1 and x2; NaN wins.", _larger, points=EXTREME)
+minimum = binary("minimum", "Return the smaller of x1 and x2; NaN wins.", _smaller, points=EXTREME)
+atan2 = binary(
+    "atan2",
+    "Return the angle of the point (x2, x1), in radians.",
+    _atan2,
+    promote="float",
+    points=(1.0, -1.0, INF, NAN),
+    ulp=4,
+)
+equal = binary("equal", "Return whether x1 == x2.", None, truth=True, points=EXTREME)
+not_equal = binary("not_equal", "Return whether x1 != x2.", None, truth=True, points=EXTREME)
+less = binary("less", "Return whether x1 < x2.", None, truth=True, points=EXTREME)
+less_equal = binary("less_equal", "Return whether x1 <= x2.", None, truth=True, points=EXTREME)
+greater = binary("greater", "Return whether x1 > x2.", None, truth=True, points=EXTREME)
+greater_equal = binary(
+    "greater_equal", "Return whether x1 >= x2.", None, truth=True, points=EXTREME
+)
+bitwise_and = binary(
+    "bitwise_and", "Return the bits set in both x1 and x2.", None, kinds=WHOLE, domain=(0.2, 9.0)
+)
+bitwise_or = binary(
+    "bitwise_or", "Return the bits set in x1 or x2.", None, kinds=WHOLE, domain=(0.2, 9.0)
+)
+bitwise_xor = binary(
+    "bitwise_xor",
+    "Return the bits set in just one of x1 and x2.",
+    None,
+    kinds=WHOLE,
+    domain=(0.2, 9.0),
+)
+left_shift = binary("left_shift", "Return x1 * 2**x2.", None, kinds="i", domain=(0.2, 5.0))
+right_shift = binary(
+    "right_shift", "Return x1 / 2**x2, rounded down.", None, kinds="i", domain=(0.2, 5.0)
+)
+logical_and = binary(
+    "logical_and", "Return whether both x1 and x2 differ from 0.", None, truth=True
+)
+logical_or = binary("logical_or", "Return whether x1 or x2 differs from 0.", None, truth=True)
+logical_xor = binary(
+    "logical_xor", "Return whether just one of x1 and x2 differs from 0.", None, truth=True
+)
+
+
+# ---- composed of others, where a backend has no kernel
+
+
+@square.fallback
+def _(x: Tensor) -> Tensor:
+    return x * x
+
+
+@reciprocal.fallback
+def _(x: Tensor) -> Tensor:
+    return 1 / x
+
+
+@rsqrt.fallback
+def _(x: Tensor) -> Tensor:
+    return 1 / x.sqrt()
+
+
+@sigmoid.fallback
+def _(x: Tensor) -> Tensor:
+    return where(x < 0, x.exp(), 1) / (1 + (-x.abs()).exp())
+
+
+@relu.fallback
+def _(x: Tensor) -> Tensor:
+    return maximum(x, 0)
+
+
+@isnan.fallback
+def _(x: Tensor) -> Tensor:
+    return x != x
+
+
+@isinf.fallback
+def _(x: Tensor) -> Tensor:
+    return x.abs() == INF
+
+
+@isfinite.fallback
+def _(x: Tensor) -> Tensor:
+    return (x - x) == 0
+
+
+@logical_and.fallback
+def _(x1: Any, x2: Any) -> Tensor:
+    return (x1 != 0) & (x2 != 0)
+
+
+@logical_or.fallback
+def _(x1: Any, x2: Any) -> Tensor:
+    return (x1 != 0) | (x2 != 0)
+
+
+@logical_xor.fallback
+def _(x1: Any, x2: Any) -> Tensor:
+    return (x1 != 0) ^ (x2 != 0)

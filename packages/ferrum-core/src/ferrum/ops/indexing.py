@@ -30,7 +30,9 @@ def indexed_shape(name: str, x: TensorLike, indices: Indices) -> Shape:
     The broadcast shape of the indices stands where the first one is, or in front if they are apart.
     """
     if len(indices) != len(x.shape):
-        raise ShapeError(f"{name}: expected {len(x.shape)} entries for {x.shape}, got {len(indices)}")
+        raise ShapeError(
+            f"{name}: expected {len(x.shape)} entries for {x.shape}, got {len(indices)}"
+        )
     places = [i for i, index in enumerate(indices) if index is not None]
     if not places:
         raise ShapeError(f"{name}: expected at least one index tensor")
@@ -157,7 +159,9 @@ def scatter_add(x: TensorLike, index: TensorLike, src: TensorLike, *, axis: int)
     if len(src.shape) != len(index.shape) or any(
         n > m for n, m in zip(index.shape, src.shape, strict=True)
     ):
-        raise ShapeError(f"scatter_add: an index of shape {index.shape} does not fit src {src.shape}")
+        raise ShapeError(
+            f"scatter_add: an index of shape {index.shape} does not fit src {src.shape}"
+        )
     if src.dtype is not x.dtype:
         raise DTypeError(f"scatter_add: expected {x.dtype.name} values, got {src.dtype.name}")
     return Spec(x.shape, x.dtype)

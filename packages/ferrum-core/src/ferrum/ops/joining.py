@@ -32,7 +32,9 @@ def concat(xs: list[TensorLike], *, axis: int, sizes: tuple[int, ...]) -> Spec:
     first = xs[0]
     for x in xs:
         if x.dtype is not first.dtype:
-            raise DTypeError(f"concat: expected one dtype, got {first.dtype.name} and {x.dtype.name}")
+            raise DTypeError(
+                f"concat: expected one dtype, got {first.dtype.name} and {x.dtype.name}"
+            )
         rest = (*x.shape[:axis], first.shape[axis], *x.shape[axis + 1 :])
         if len(x.shape) != len(first.shape) or rest != first.shape:
             raise ShapeError(f"concat: {first.shape} and {x.shape} differ beside axis {axis}")
@@ -41,7 +43,11 @@ def concat(xs: list[TensorLike], *, axis: int, sizes: tuple[int, ...]) -> Spec:
 
 @concat.gradient
 def _(
-    g: Tensor, *, axis: int, sizes: tuple[int, ...], needs: tuple[tuple[TensorLike | None, ...], ...]
+    g: Tensor,
+    *,
+    axis: int,
+    sizes: tuple[int, ...],
+    needs: tuple[tuple[TensorLike | None, ...], ...],
 ) -> list[Tensor | None]:
     starts = accumulate((0, *sizes[:-1]))
     return [

@@ -26,7 +26,9 @@ def matmul(a: TensorLike, b: TensorLike) -> Spec:
     if a.dtype is bool_:
         raise DTypeError("matmul: expected numbers, got bool")
     if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
-        raise ShapeError(f"matmul: expected (..., n, k) and (..., k, m), got {a.shape} and {b.shape}")
+        raise ShapeError(
+            f"matmul: expected (..., n, k) and (..., k, m), got {a.shape} and {b.shape}"
+        )
     if len(a.shape) == len(b.shape) == 2:
         return Spec((a.shape[0], b.shape[1]), a.dtype)
     batch = broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])

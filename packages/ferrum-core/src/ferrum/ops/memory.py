@@ -178,8 +178,6 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(TypeError, "text", dtype=float32)
 
 
-
-
 @writes("x")
 def copy_(x: TensorLike, y: TensorLike) -> Spec:
     """Write y, broadcast and cast, into x."""

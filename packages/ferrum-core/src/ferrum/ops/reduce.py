@@ -259,7 +259,9 @@ def _(x: Tensor, *, axes: Axes, correction: float, keepdims: bool) -> Tensor:
     wide = widened(x)
     centred = wide - mean(wide, axes=axes, keepdims=True)
     count = product(x.shape[axis] for axis in axes) - correction
-    return (sum(centred * centred, axes=axes, keepdims=keepdims) / (count if count > 0 else 0)).to(x.dtype)
+    return (sum(centred * centred, axes=axes, keepdims=keepdims) / (count if count > 0 else 0)).to(
+        x.dtype
+    )
 
 
 @mean.samples

@@ -113,7 +113,9 @@ def getitem(x: TensorLike, *, key: Key) -> Spec:
 
 def _check_index(x: TensorLike, index: int, size: int) -> None:
     if not 0 <= index < size:
-        raise OutOfRangeError(f"getitem: index {index} is out of range for size {size} of {x.shape}")
+        raise OutOfRangeError(
+            f"getitem: index {index} is out of range for size {size} of {x.shape}"
+        )
 
 
 def _check_range(x: TensorLike, entry: Range, size: int) -> int:
@@ -191,6 +193,9 @@ def _(
 def _(s: Sampler) -> Iterator[Sample]:
     row = ((OPS["core.getitem"], {"key": (1, (0, 3, 2))}),)
     yield s(s.real(4, 5), s.real(3), path=row)
-    turned = ((OPS["core.permute"], {"axes": (1, 0)}), (OPS["core.getitem"], {"key": ((0, 2, 1), 0)}))
+    turned = (
+        (OPS["core.permute"], {"axes": (1, 0)}),
+        (OPS["core.getitem"], {"key": ((0, 2, 1), 0)}),
+    )
     yield s(s.real(3, 4), s.real(2), path=turned)
     yield s.bad(ShapeError, s.real(4, 5), s.real(4), path=row)

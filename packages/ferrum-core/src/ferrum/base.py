@@ -48,6 +48,11 @@ class TensorBase:
         return len(self.array.shape)
 
 
+def bind_tensor(tensor_class: type[Tensor]) -> None:
+    """Say what ops return, as `base.Tensor`: tensors call ops and ops make tensors, the core's one knot."""
+    globals()["Tensor"] = tensor_class
+
+
 def as_tensor(x: Any) -> Tensor:
     """Return `x` for callers that know it is a Tensor, which its base class does not say."""
     return x  # type: ignore[no-any-return]

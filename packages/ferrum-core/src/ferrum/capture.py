@@ -1,0 +1,173 @@
+"""Recording the stream of ops that a function runs, and running it again.
+
+`graph = record(f, *tensors)` runs `f` once and keeps what it did: forward, backward, in-place
+updates alike, for gradients are ops. `graph.replay(*tensors)` does the same steps for other tensors
+of the same shapes, and gives the bits that `f` would have given. Compilers start from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ferrum.errors import CaptureError
+from ferrum.mode import Interposer, interposing, no_grad
+from ferrum.op import Op, flat
+from ferrum.random import Key
+from ferrum.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the recording, by number."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"%{self.number}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op of the recording. Operands are values, numbers, None, or lists of them."""
+
+    op: Op[..., Any]
+    operands: tuple[Any, ...]
+    attrs: dict[str, Any]
+    results: tuple[Value, ...]
+
+    def __str__(self) -> str:
+        attrs = [f"{name}={value}" for name, value in self.attrs.items()]
+        operands = ", ".join([*map(_text, self.operands), *attrs])
+        return f"{', '.join(map(str, self.results))} = {self.op.name}({operands})"
+
+
+def _text(operand: Any) -> str:
+    return f"[{', '.join(map(_text, operand))}]" if isinstance(operand, list) else str(operand)
+
+
+class Graph:
+    """What a function did: `inputs`, `steps`, `outputs`, and the `state` that it found outside.
+
+    State are tensors that the function used without being given them: parameters, constants. A replay
+    reads and writes their memory, as the function did.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.steps: list[Step] = []
+        self.outputs: Any = None
+        self.state: dict[Value, Tensor] = {}
+        self.specs: list[tuple[Any, ...]] = []
+
+    def replay(self, *tensors: Tensor) -> Any:
+        """Return what the function would return for `tensors`, without a graph behind it.
+
+        Raises CaptureError where a shape, dtype or device differs from that of the recording.
+        """
+        given = [_spec(x) for x in tensors]
+        if given != self.specs:
+            raise CaptureError(f"replay: expected tensors {self.specs}, got {given}; record again")
+        values = {
+            **self.state,
+            **dict(zip(self.inputs, (x.detach() for x in tensors), strict=True)),
+        }
+        keys: dict[Key, Key] = {}
+        with no_grad():
+            for step in self.steps:
+                operands = [_look_up(values, each) for each in step.operands]
+                result = step.op(*operands, **_renewed(step.attrs, keys))
+                results = result if isinstance(result, tuple) else (result,)
+                values.update(zip(step.results, results, strict=True))
+        return _look_up(values, self.outputs)
+
+    def __str__(self) -> str:
+        head = f"inputs {', '.join(map(str, self.inputs))}; state {', '.join(map(str, self.state))}"
+        return "\n".join([head, *map(str, self.steps), f"return {self.outputs}"])
+
+
+def _spec(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.dtype.name, str(x.device)
+
+
+def _look_up(values: dict[Value, Tensor], operand: Any) -> Any:
+    if isinstance(operand, Value):
+        return values[operand]
+    if isinstance(operand, (list, tuple)):
+        return type(operand)(_look_up(values, each) for each in operand)
+    return operand
+
+
+def _renewed(attrs: dict[str, Any], keys: dict[Key, Key]) -> dict[str, Any]:
+    """Return `attrs` with the random key drawn anew; the same key twice stays the same twice."""
+    key = attrs.get("key")
+    if not isinstance(key, Key):
+        return attrs
+    if key not in keys:
+        keys[key] = key.generator.next_key()
+    return {**attrs, "key": keys[key]}
+
+
+class Recorder(Interposer):
+    """Writes every op that passes into a graph."""
+
+    rank = 3
+    forbids_values = True
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self._numbers: dict[int, Value] = {}
+        self._alive: list[Any] = []  # arrays whose id stands in _numbers
+        self._count = 0
+
+    def __call__(self, op: Op[..., Any], args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Run the op, and write it down."""
+        specs = op.rule(*args, **attrs)
+        for spec in specs if not hasattr(specs, "shape") else (specs,):
+            if -1 in spec.shape:
+                raise CaptureError(f"{op.name}: the shape of its result depends on values")
+        operands = tuple([self.reference(arg) for arg in args])
+        result = op(*args, **attrs)
+        results = result if isinstance(result, tuple) else (result,)
+        named = tuple([self.name(each) for each in results])
+        self.graph.steps.append(Step(op, operands, attrs, named))
+        return result
+
+    def name(self, tensor: Tensor) -> Value:
+        """Return a new value for `tensor`, which an op or the caller has just made."""
+        value = Value(self._count)
+        self._count += 1
+        self._numbers[id(tensor.array)] = value
+        self._alive.append(tensor.array)
+        return value
+
+    def reference(self, operand: Any) -> Any:
+        """Return the value that `operand` is; what the recording has not seen yet is state."""
+        if isinstance(operand, (list, tuple)):
+            return type(operand)([self.reference(each) for each in operand])
+        if not isinstance(operand, Tensor):
+            return operand
+        value = self._numbers.get(id(operand.array))
+        if value is None:
+            value = self.name(operand)
+            self.graph.state[value] = operand.detach()
+        return value
+
+
+def record(function: Callable[..., Any], *tensors: Tensor) -> Graph:
+    """Return the graph of what `function(*tensors)` does; it must return a tensor or a tuple of them.
+
+    Raises CaptureError where it asks for values (`item`, `bool`) or for an op whose shape depends on
+    values.
+    """
+    recorder = Recorder()
+    graph = recorder.graph
+    graph.inputs = [recorder.name(each) for each in tensors]
+    graph.specs = [_spec(each) for each in tensors]
+    with interposing(recorder):
+        outputs = function(*tensors)
+    if not all(isinstance(each, Tensor) for each in flat([outputs])):
+        raise CaptureError(f"record: expected tensors to be returned, got {type(outputs).__name__}")
+    graph.outputs = recorder.reference(outputs)
+    return graph

@@ -1,0 +1,117 @@
+"""The node of an op's call: what it saves for its gradient, and how it gets it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ferrum import base
+from ferrum.errors import GradientError
+from ferrum.graph import Node, Pieces, edge_to, storage_of
+
+if TYPE_CHECKING:
+    from ferrum.device import Device
+    from ferrum.op import Op
+
+
+class OpNode(Node):
+    """A recorded call of an op: what its gradient rule needs, and nothing else."""
+
+    __slots__ = ("attrs", "device", "op", "saved", "saved_inputs")
+
+    op: Op[..., Any]
+    attrs: dict[str, Any]
+    device: Device
+    saved: list[Any] | Recall | None
+    saved_inputs: list[Any] | None
+
+    @property
+    def name(self) -> str:
+        """The name of the op."""
+        return self.op.name
+
+    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
+        """Return what the gradient rule makes of `grads`."""
+        op = self.op
+        if create_graph and op.reads_extra:
+            return NotImplemented  # the engine differentiates the fallback instead
+        saved_now = recall(self)
+        keeps, edges = op.keeps, self.edges
+        count = len(edges)
+        saved = [
+            restore(self, entry, edges[i] if i < count else i - count, create_graph)
+            for i, entry in zip(keeps, saved_now, strict=True)
+        ]
+        attrs = {name: self.attrs[name] for name in op.vjp_attributes}
+        if op.wants_needs:
+            attrs["needs"] = edges
+        assert op.vjp is not None  # a node is only recorded for an op that has one
+        pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *saved, **attrs)
+        return (pieces,) if count == 1 else cast(Pieces, pieces)
+
+    def inputs(self) -> tuple[Any, ...]:
+        """Return the inputs of an op whose gradient reads extra outputs, with their history."""
+        if self.saved_inputs is None:
+            raise GradientError(
+                f"{self.op.name}: its graph has been freed; pass retain_graph=True to the first backward"
+            )
+        return tuple(
+            restore(self, entry, edge, create_graph=True)
+            for entry, edge in zip(self.saved_inputs, self.edges, strict=True)
+        )
+
+    def free(self) -> None:
+        """Drop the saved tensors."""
+        self.saved = None
+        self.saved_inputs = None
+
+
+def save(value: Any) -> Any:
+    """Return what a node keeps of `value`: the array, and the version that it must still have."""
+    if not isinstance(value, (base.TensorBase, list, tuple)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [save(each) for each in value]
+    storage = storage_of(value)
+    return (value.array, storage, storage.version)
+
+
+class Recall:
+    """Stands for what a node would have saved; `checkpoint` computes it again."""
+
+    def recall(self) -> Any:
+        """Return what the node saved."""
+        raise NotImplementedError
+
+
+def recall(node: Any) -> list[Any]:
+    """Return what `node` saved, computed again where a checkpoint dropped it."""
+    while isinstance(node.saved, Recall):
+        node.saved = node.saved.recall()
+    if node.saved is None:
+        raise GradientError(
+            f"{node.name}: its graph has been freed; pass retain_graph=True to the first backward"
+        )
+    return cast("list[Any]", node.saved)
+
+
+def restore(node: Any, entry: Any, edge: Any, create_graph: bool) -> Any:
+    """Return a saved value as a tensor; with its history, `edge`, where that is wanted.
+
+    An int for `edge` is the index of an output of `node` itself.
+    """
+    if entry.__class__ is list:
+        return [restore(node, each, edge[i], create_graph) for i, each in enumerate(entry)]
+    if entry.__class__ is not tuple:
+        return entry
+    array, storage, version = entry
+    if storage.version != version:
+        raise GradientError(
+            f"{node.name}: a tensor saved for its gradient, of shape {array.shape}, was changed in "
+            f"place after it was used (version {storage.version}, expected {version}); use the "
+            f"out-of-place op, or clone() it first{getattr(node, 'trace', '')}"
+        )
+    tensor = base.Tensor(array, node.device)
+    tensor.storage = storage
+    if create_graph:
+        tensor.edge = edge_to(node, edge, array) if edge.__class__ is int else edge
+    return tensor
