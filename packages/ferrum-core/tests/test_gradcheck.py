@@ -163,7 +163,7 @@ def drifting() -> Callable[..., Any]:
 
 
 WRONG = {
-    "a factor": (function(lambda x: x * x, lambda x, g: g * x * 2.001), "mismatch"),
+    "a factor": (function(lambda x: x * x, lambda x, g: g * x * 2.01), "mismatch"),
     "a sign": (function(lambda x: x.exp(), lambda x, g: -g * x.exp()), "mismatch"),
     "dropped": (function(lambda x: x * x, lambda x, g: None), "mismatch"),
     "cut off": (lambda x: x * x.detach(), "mismatch"),

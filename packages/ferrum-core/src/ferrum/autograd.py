@@ -7,7 +7,7 @@ arrived; a leaf takes its gradient as soon as the last one that leads to it has 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ferrum import ops
@@ -24,7 +24,7 @@ _accumulating = threading.Lock()
 
 def backward(
     tensors: Tensor | Sequence[Tensor],
-    grad_tensors: Tensor | None | Sequence[Tensor | None] = None,
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     inputs: Tensor | Sequence[Tensor] | None = None,
@@ -51,7 +51,7 @@ def backward(
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Tensor | None | Sequence[Tensor | None] = None,
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
@@ -222,17 +222,12 @@ class Walk:
 
     def _pass_on(self, node: Node, pieces: Pieces, grads: Sequence[Tensor | None]) -> None:
         """Hand each piece to the node that its edge leads to."""
-        fresh = isinstance(node, OpNode) and node.hooks is None
-        seen: list[Tensor | None] = [*grads]
-        for edge, piece in zip(node.edges, pieces, strict=True):
-            if edge.__class__ is tuple:
-                each = [None] * len(edge) if piece is None else piece
-                for inner, part in zip(edge, each, strict=True):
-                    if inner is not None:
-                        self._checked(node, inner, part, fresh and not _among(part, seen))
-                        seen.append(part)
-            elif edge is not None:
-                self._checked(node, edge, piece, fresh and not _among(piece, seen))
+        trusted = isinstance(node, OpNode) and node.hooks is None
+        seen: list[Any] = [*grads]
+        for edge, piece in _pairs(node, pieces):
+            if edge is not None:
+                fresh = trusted and not any(piece is each for each in seen)
+                self._checked(node, edge, piece, fresh)
                 seen.append(piece)
 
     def _checked(self, node: Node, edge: Edge, piece: Any, fresh: bool) -> None:
@@ -280,8 +275,13 @@ def _sequence(node: Node) -> int:
     return node.sequence
 
 
-def _among(piece: Tensor | None, seen: list[Tensor | None]) -> bool:
-    return any(piece is each for each in seen)
+def _pairs(node: Node, pieces: Pieces) -> Iterator[tuple[Edge | None, Any]]:
+    """Yield each edge of `node` with its piece, those of lists one by one."""
+    for edge, piece in zip(node.edges, pieces, strict=True):
+        if isinstance(edge, tuple):
+            yield from zip(edge, [None] * len(edge) if piece is None else piece, strict=True)
+        else:
+            yield edge, piece
 
 
 def accumulate(leaf: Leaf, g: Tensor, owned: bool, create_graph: bool) -> None:

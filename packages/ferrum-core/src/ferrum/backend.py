@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 from ferrum.dtypes import DTYPES, DType
@@ -40,9 +39,13 @@ Kernels: TypeAlias = Mapping[str, "Kernel | Callable[..., Any]"]
 
 
 class Backend(ABC):
-    """One device's kernels and memory. A plugin subclasses it and returns one per device index."""
+    """One device's kernels and memory. A plugin subclasses it and returns one per device index.
 
-    abi: ClassVar[tuple[int, int]] = ABI
+    `abi` is the ABI that the subclass was written for, such as `(1, 0)`. It has no default: inherited,
+    it would always be this core's, and a backend made for another would go unnoticed.
+    """
+
+    abi: ClassVar[tuple[int, int]]
     dtypes: ClassVar[frozenset[DType]] = frozenset(DTYPES)
 
     @property

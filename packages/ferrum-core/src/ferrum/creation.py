@@ -43,7 +43,7 @@ def tensor(
         return out.requires_grad_(requires_grad)
     array = _array_of(data, None if dtype is None else as_dtype(dtype))
     where = _where(device)
-    return Tensor(where.backend.from_numpy(array), where).requires_grad_(requires_grad)
+    return Tensor(where.from_numpy(array), where).requires_grad_(requires_grad)
 
 
 def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
@@ -108,7 +108,7 @@ def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
             else array.astype(dtype)
         )
     where = _where(device)
-    return Tensor(where.backend.from_numpy(array), where)
+    return Tensor(where.from_numpy(array), where)
 
 
 def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:

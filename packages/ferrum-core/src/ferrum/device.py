@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ferrum.backend import Backend, Kernel
+import numpy.typing as npt
+
+from ferrum.backend import Array, Backend, Kernel
+from ferrum.dtypes import DTypeLike
 from ferrum.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ferrum.op import Op
+    from ferrum.supports import Support
 
 Runner: TypeAlias = Callable[..., Any]
 
@@ -43,6 +47,25 @@ class Device:
         """Wait until all work given to the device is done."""
         self.backend.synchronize()
 
+    def from_numpy(self, value: npt.NDArray[Any]) -> Array:
+        """Return the backend's array for `value`. Raises UnsupportedError where it lacks the dtype."""
+        if value.dtype not in self.backend.dtypes:
+            raise UnsupportedError(f"device '{self}' has no {value.dtype.name}")
+        return self.backend.from_numpy(value)
+
+    def supports(
+        self, op: str | Op[..., Any], *, dtype: DTypeLike | None = None, order: int = 0
+    ) -> Support:
+        """Return whether and how this device runs an op: true if it does, with `.native` to say how.
+
+        `op` is a name such as "core.matmul" or "matmul". `dtype` is that of the op's operands, None for
+        any that the device has; `order` is how many times the result shall be differentiated. No
+        kernel is run. Where the answer is false, `.reason` says why.
+        """
+        from ferrum.supports import supports
+
+        return supports(self, op, dtype, order)
+
 
 class KernelCache(dict["Op[..., Any]", "Runner | None"]):
     """The kernel of each op that this device has run; None where the op is decomposed."""
@@ -58,6 +81,14 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
         return runner
 
     def _resolve(self, op: Op[..., Any]) -> Runner | None:
+        kernel = self.find(op)
+        if kernel is None:
+            return None
+        runner = kernel.function if kernel.checked else guarded(op, kernel.function, self.backend)
+        return runner if kernel.dtypes is None else selective(runner, kernel.dtypes)
+
+    def find(self, op: Op[..., Any]) -> Kernel | None:
+        """Return the backend's kernel for `op`, if there is one of the op's revision."""
         found = self.backend.kernels.get(op.name)
         if found is None:
             return None
@@ -67,8 +98,7 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
                 f"kernel of revision {kernel.revision}, the op is at revision {op.revision}"
             )
             return None
-        runner = kernel.function if kernel.checked else guarded(op, kernel.function, self.backend)
-        return runner if kernel.dtypes is None else selective(runner, kernel.dtypes)
+        return kernel
 
 
 def guarded(op: Op[..., Any], function: Runner, backend: Backend) -> Runner:

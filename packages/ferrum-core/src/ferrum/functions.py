@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from ferrum import ops
 from ferrum.dtypes import PROMOTED, int64
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum.methods.axes import one_axis
-from ferrum.methods.elementwise import Operand, choose
+from ferrum.methods.elementwise import choose
+from ferrum.methods.operators import Operand
 from ferrum.spec import broadcast_shapes
 from ferrum.tensor import Tensor
 
@@ -18,13 +20,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return `tensors`, promoted to one dtype, joined along `dim`."""
     xs = _tensors("cat", tensors)
     axis = one_axis("cat", dim, xs[0].ndim)
-    if any(axis >= x.ndim for x in xs):
+    if builtins.any(axis >= x.ndim for x in xs):
         raise ShapeError("cat: expected tensors of at least 1 dimension")
     dtype = xs[0].dtype
     for x in xs[1:]:
         dtype = PROMOTED[dtype, x.dtype]
     cast = [x.to(dtype) for x in xs]
-    return ops.concat(cast, axis=axis, sizes=tuple(x.shape[axis] for x in xs))  # type: ignore[arg-type]
+    return ops.concat(cast, axis=axis, sizes=tuple(x.shape[axis] for x in xs))
 
 
 concat = concatenate = cat
@@ -33,7 +35,7 @@ concat = concatenate = cat
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return `tensors`, of one shape, joined along a new axis at `dim`."""
     xs = _tensors("stack", tensors)
-    if any(x.shape != xs[0].shape for x in xs):
+    if builtins.any(x.shape != xs[0].shape for x in xs):
         raise ShapeError(f"stack: expected one shape, got {sorted({x.shape for x in xs})}")
     axis = one_axis("stack", dim, xs[0].ndim + 1)
     return cat([x.unsqueeze(axis) for x in xs], axis)
@@ -49,7 +51,7 @@ def _tensors(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     return xs
 
 
-def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:  # noqa: A002
+def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """Return `input` where the condition holds, else `other`; alone, the indices where it holds."""
     if input is None or other is None:
         return condition.nonzero().unbind(1)
@@ -72,7 +74,7 @@ def allclose(
     other: Tensor,
     rtol: float = 1e-5,
     atol: float = 1e-8,
-    equal_nan: bool = False,  # noqa: A002
+    equal_nan: bool = False,
 ) -> bool:
     """Return whether |input - other| <= atol + rtol * |other| everywhere."""
     close = (input - other).abs() <= other.abs() * rtol + atol
@@ -82,17 +84,17 @@ def allclose(
     return bool(close.all())
 
 
-def equal(input: Tensor, other: Tensor) -> bool:  # noqa: A002
+def equal(input: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same shape and the same elements."""
     return input.shape == other.shape and bool((input == other).all())
 
 
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:  # noqa: A002
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the lower triangle of matrices, zeros above the diagonal number `diagonal`."""
     return choose(_below(input, diagonal), input, 0)
 
 
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:  # noqa: A002
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the upper triangle of matrices, zeros below the diagonal number `diagonal`."""
     return choose(~_below(input, diagonal - 1), input, 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
+from ferrum.base import TensorBase
 from ferrum.device import Device
 from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
@@ -72,7 +73,7 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
 
 def rebase(tensor: Tensor, edge: Edge | None) -> None:
     """Make `edge` the history of `tensor` after it was written, and renew that of all views beside it."""
-    base = tensor
+    base: TensorBase = tensor
     if tensor.view_of is not None:
         base, path = tensor.view_of
         scatter = OPS["core.view_scatter"]
@@ -108,11 +109,16 @@ class InPlaceTwin(WritingOp[P]):
         self.inputs = out_of_place.inputs
         self.attributes = out_of_place.attributes
         self.writes = (0,)
+        self.differentiable = out_of_place.differentiable
         self.sampler = out_of_place.sampler
         self.compose = self._compose
 
     def _compose(self, x: Any, *others: Any, **attrs: Any) -> Tensor:
-        value = cast("Callable[..., Tensor]", self.twin)(x, *others, **attrs)
+        operands = (x, *others)
+        if current().grad and 0 in self.twin.keeps:  # backward needs x as it was
+            before = OPS["core.copy"](x)
+            operands = tuple(before if each is x else each for each in operands)
+        value = cast("Callable[..., Tensor]", self.twin)(*operands, **attrs)
         return cast("Tensor", OPS["core.copy_"](x, value))
 
     def compute(
@@ -131,7 +137,7 @@ def in_place_rule(out_of_place: Op[P, Tensor]) -> Callable[P, Spec]:
     name = f"{out_of_place.__name__}_"
 
     def rule(x: Any, *others: Any, **attrs: Any) -> Spec:
-        spec = out_of_place.rule(x, *others, **attrs)  # type: ignore[arg-type]
+        spec = out_of_place.rule(x, *others, **attrs)
         if spec.shape != x.shape:
             raise ShapeError(f"{name}: a result of shape {spec.shape} does not fit into {x.shape}")
         category = 2 if out_of_place.floats_only else CATEGORY[result_type(x, *others)]

@@ -41,7 +41,7 @@ class Observer:
     """Is told what happened, and changes nothing."""
 
     def ran(self, op: Op[..., Any], device: Device, native: bool) -> None:
-        """`op` is about to run on `device`: by a kernel of its own, or decomposed."""
+        """`op` has run on `device` by a kernel of its own, or is about to be decomposed there."""
 
     def recorded(self, node: Node) -> None:
         """`node` has been added to the graph."""

@@ -11,6 +11,7 @@ from ferrum.graph import Node, Pieces, edge_to, storage_of
 if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.op import Op
+    from ferrum.tensor import Tensor
 
 
 class OpNode(Node):
@@ -45,8 +46,8 @@ class OpNode(Node):
         if op.wants_needs:
             attrs["needs"] = edges
         assert op.vjp is not None  # a node is only recorded for an op that has one
-        pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *saved, **attrs)
-        return (pieces,) if count == 1 else cast(Pieces, pieces)
+        pieces: Pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *saved, **attrs)
+        return (pieces,) if count == 1 else pieces  # type: ignore[return-value]
 
     def inputs(self) -> tuple[Any, ...]:
         """Return the inputs of an op whose gradient reads extra outputs, with their history."""

@@ -66,7 +66,7 @@ class Op(Generic[P, R]):
         scale: float = 0.0,
     ) -> None:
         update_wrapper(self, rule)
-        code = rule.__code__  # type: ignore[attr-defined]
+        code = rule.__code__
         count, keywords = code.co_argcount, code.co_kwonlyargcount
         self.name = full_name(rule)
         self.rule = rule
@@ -176,12 +176,12 @@ class Op(Generic[P, R]):
         """Return what the kernel returns; where there is none, the tensors of the fallback."""
         kernel = device.kernels[self]
         if kernel is not None:
-            for observer in mode.observers:
-                observer.ran(self, device, True)
             if "device" in attrs:
                 attrs = {name: value for name, value in attrs.items() if name != "device"}
             result = kernel(*[_array(arg) for arg in args], **attrs)
             if result is not NotImplemented:
+                for observer in mode.observers:
+                    observer.ran(self, device, True)
                 return result
         return self.decompose(mode, device, args, attrs)
 
@@ -196,7 +196,7 @@ class Op(Generic[P, R]):
                 f"{self.__name__}: device '{device}' has no kernel for it, and it has no fallback; "
                 f"see: ferrum conformance {device.kind}"
             )
-        self.rule(*args, **attrs)  # type: ignore[call-arg]
+        self.rule(*args, **attrs)
         with using(mode.plain(grad=False)):
             return self.compose(*args, **attrs)
 
@@ -206,7 +206,7 @@ class Op(Generic[P, R]):
             raise GradientError(
                 f"{self.__name__}: the op has neither a gradient nor a fallback; use no_grad()"
             )
-        self.rule(*args, **attrs)  # type: ignore[call-arg]
+        self.rule(*args, **attrs)
         for observer in mode.observers:
             observer.ran(self, self.device_of(args, attrs), False)
         return self.compose(*args, **attrs)
@@ -397,10 +397,9 @@ class BinaryOp(Op[P, R]):
 
 
 def _wrapped(result: Any, device: Device) -> tuple[Tensor, ...]:
-    results = result if result.__class__ is tuple else (result,)
-    return tuple(
-        [each if isinstance(each, TensorBase) else base.Tensor(each, device) for each in results]
-    )
+    results = result if isinstance(result, tuple) else (result,)
+    tensor = base.Tensor
+    return tuple([x if isinstance(x, tensor) else tensor(x, device) for x in results])
 
 
 def flat(args: Sequence[Any]) -> list[Any]:

@@ -72,7 +72,7 @@ def blocks(first: int, count: int, key: Key) -> npt.NDArray[np.uint64]:
     """
     seed, offset = key
     a, b, c, d = _counters(first, count, offset)
-    k, l = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF  # noqa: E741
+    k, l = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
     # Words sit in 64-bit lanes, so one product gives both halves; in place, it is twice as fast.
     product0, product1 = np.empty_like(a), np.empty_like(a)
     for _ in range(ROUNDS):
@@ -86,7 +86,7 @@ def blocks(first: int, count: int, key: Key) -> npt.NDArray[np.uint64]:
         c ^= np.uint64(l)
         np.bitwise_and(product1, _LOW, out=b)
         np.bitwise_and(product0, _LOW, out=d)
-        k, l = (k + WEYL[0]) & 0xFFFFFFFF, (l + WEYL[1]) & 0xFFFFFFFF  # noqa: E741
+        k, l = (k + WEYL[0]) & 0xFFFFFFFF, (l + WEYL[1]) & 0xFFFFFFFF
     out = np.empty((count, 2), _DRAW64)
     out[:, 0] = a | b << _HALF
     out[:, 1] = c | d << _HALF
@@ -313,7 +313,7 @@ def normal(shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
     found = _floating("normal", dtype)
     transform: Callable[[UInt64s], Float64s] = _quantile
     if found is bfloat16:
-        transform = lambda words: _as_bfloat16(_quantile(words))  # noqa: E731
+        transform = lambda words: _as_bfloat16(_quantile(words))
     return _generate("normal", shape, found, key, _DRAW64, transform)
 
 

@@ -8,45 +8,91 @@ fails is kept with its cause; only asking for its device raises.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ferrum.backend import ABI, Backend
+from ferrum.contract import check_abi, check_backend
 from ferrum.device import Device
-from ferrum.errors import DeviceError, PluginError
+from ferrum.errors import DeviceError, FerrumError, PluginError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from ferrum.backend import Backend
+
 BACKENDS = "ferrum.backends"
 BACKEND_INFO = "ferrum.backend_info"
 OPS = "ferrum.ops"
+CORE = "ferrum-core"
 SLOW_IMPORT = 4.0  # seconds until an import that has not finished is named
 
-_lock = threading.RLock()
+
+class Loaded(NamedTuple):
+    """A plugin that has been imported and offers the hooks that it should."""
+
+    who: str
+    distribution: str
+    hooks: Any
+    count: int
+
+
+_locks: dict[str, threading.RLock] = {}  # one per kind: a plugin that hangs holds up only its own
+_loaded: dict[str, Loaded] = {}
 _devices: dict[str, Device] = {}
 _faults: dict[str, PluginError] = {}
-_managers: dict[str, Any] = {}
 _default: list[Device] = []
+
+
+# ---- what is installed
+
+
+def normalized(name: str) -> str:
+    """Return the name of a distribution in its one normal form: "ferrum-grid" of "Ferrum_Grid"."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distribution_name(point: EntryPoint) -> str:
+    """Return the name of the distribution that declares `point`, in its normal form."""
+    return normalized(point.dist.name) if point.dist else "an unknown distribution"
 
 
 def distribution_of(point: EntryPoint) -> str:
     """Return the name and version of the distribution that declares `point`."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+    return f"{distribution_name(point)} {point.dist.version}" if point.dist else "unknown"
 
 
-@cache
-def _allowed() -> frozenset[str] | None:
+def who_is(point: EntryPoint) -> str:
+    """Return what messages call the plugin behind `point`."""
+    return f"plugin {point.name!r} of {distribution_of(point)}"
+
+
+def allow_list() -> frozenset[str] | None:
+    """Return the names that FERRUM_PLUGINS lists, or None where everything is allowed."""
     listed = os.environ.get("FERRUM_PLUGINS")
     if listed is None:
         return None
-    names = {name.strip() for name in listed.split(",")} - {"", "none"}
-    return frozenset({"reference", "ferrum-core", *names})
+    return frozenset(normalized(name.strip()) for name in listed.split(",")) - {"", "none"}
+
+
+def is_allowed(point: EntryPoint) -> bool:
+    """Return whether FERRUM_PLUGINS lets `point` be loaded. The core's own always are."""
+    allowed = allow_list()
+    if allowed is None or distribution_name(point) == CORE:
+        return True
+    return normalized(point.name) in allowed or distribution_name(point) in allowed
+
+
+def installed(group: str, name: str | None = None) -> list[EntryPoint]:
+    """Return the entry points of `group`, the core's first, whether they may be loaded or not."""
+    from importlib.metadata import entry_points as find  # 30 ms that `import ferrum` shall not cost
+
+    points = find(group=group) if name is None else find(group=group, name=name)
+    return sorted(points, key=lambda each: (distribution_name(each) != CORE, each.name))
 
 
 def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
@@ -55,34 +101,50 @@ def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
     FERRUM_PLUGINS lists entry points or distributions by name, separated by commas; "none" allows
     nothing but the core's own.
     """
-    from importlib.metadata import entry_points as find  # 30 ms that `import ferrum` shall not cost
+    return [point for point in installed(group, name) if is_allowed(point)]
 
-    points = find(group=group) if name is None else find(group=group, name=name)
-    allowed = _allowed()
-    return [
-        point
-        for point in points
-        if allowed is None or point.name in allowed or (point.dist and point.dist.name in allowed)
-    ]
+
+def device_kinds() -> list[str]:
+    """Return the kinds of device that installed distributions offer, without loading any."""
+    return sorted({point.name for point in entry_points(BACKENDS)})
+
+
+def install_hint(kind: str) -> str:
+    """Return the command that brings a backend for `kind`."""
+    name = CORE if kind == "reference" else f"ferrum-{kind}"
+    return f"pip install {name} (from a clone: pip install ./packages/{name})"
+
+
+# ---- importing
 
 
 def load(point: EntryPoint) -> Any:
-    """Import what `point` names; whatever goes wrong becomes a PluginError that says whose fault it is."""
-    who = f"plugin {point.name!r} of {distribution_of(point)}"
-    with _named_if_slow(who):
+    """Import what `point` names. Whatever goes wrong becomes a PluginError that says whose fault it is."""
+    with _named_if_slow(point):
         try:
             return point.load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too, must not end the program
             raise PluginError(
-                f"{who}: importing {point.value!r} failed: {type(error).__name__}: {error}; "
-                f"mend or remove that distribution"
+                f"{who_is(point)}: importing {point.value!r} failed: {_cause(error)}; mend it, or: "
+                f"pip uninstall {distribution_name(point)}"
             ) from error
 
 
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
 @contextmanager
-def _named_if_slow(who: str) -> Iterator[None]:
+def _named_if_slow(point: EntryPoint) -> Iterator[None]:
     def name() -> None:
-        print(f"ferrum: {who} is still being imported", file=sys.stderr, flush=True)
+        print(
+            f"ferrum: {who_is(point)} is still being imported after {SLOW_IMPORT:.0f} s; if it hangs, "
+            f"see: ferrum doctor",
+            file=sys.stderr,
+            flush=True,
+        )
 
     timer = threading.Timer(SLOW_IMPORT, name)
     timer.daemon = True
@@ -93,82 +155,117 @@ def _named_if_slow(who: str) -> Iterator[None]:
         timer.cancel()
 
 
-def install_hint(kind: str) -> str:
-    """Return the command that brings a backend for `kind`."""
-    return f"pip install ferrum-{kind} (from a clone: pip install ./packages/ferrum-{kind})"
+@contextmanager
+def _blamed(who: str, doing: str) -> Iterator[None]:
+    """Turn whatever a plugin raises while it is `doing` something into a PluginError."""
+    try:
+        yield
+    except (FerrumError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{who}: {doing} failed: {_cause(error)}") from error
 
 
-def device_kinds() -> list[str]:
-    """Return the kinds of device that installed distributions offer, without loading any."""
-    return sorted({point.name for point in entry_points(BACKENDS)})
+# ---- backends
 
 
-def _only_point(kind: str) -> EntryPoint:
+def chosen(kind: str) -> EntryPoint:
+    """Return the entry point that serves `kind`: the core's, or the only one.
+
+    Raises DeviceError where there is none, and PluginError where several distributions offer it.
+    """
     points = entry_points(BACKENDS, kind)
     if not points:
-        raise DeviceError(
-            f"no backend for device {kind!r}; installed: {', '.join(device_kinds()) or 'none'}; "
-            f"try: {install_hint(kind)}"
-        )
-    if len(points) > 1:
-        rivals = " and ".join(distribution_of(point) for point in points)
+        raise DeviceError(_missing(kind))
+    if len(points) > 1 and distribution_name(points[0]) != CORE:
+        rivals = " and ".join(map(distribution_of, points))
         raise PluginError(
-            f"device {kind!r} is offered twice, by {rivals}; uninstall one, or name the other in "
-            f"FERRUM_PLUGINS"
+            f"device {kind!r} is offered twice, by {rivals}; pip uninstall one, or set FERRUM_PLUGINS "
+            f"to the names of those that shall be loaded"
         )
     return points[0]
 
 
-def _manager(kind: str) -> Any:
-    """Return the pluggy manager that holds the plugin for `kind`, loaded and validated."""
+def _missing(kind: str) -> str:
+    barred = [distribution_of(point) for point in installed(BACKENDS, kind)]
+    if barred:
+        return (
+            f"no backend for device {kind!r}: FERRUM_PLUGINS={os.environ['FERRUM_PLUGINS']!r} does "
+            f"not allow {' or '.join(barred)}"
+        )
+    return (
+        f"no backend for device {kind!r}; installed: {', '.join(device_kinds()) or 'none'}; "
+        f"try: {install_hint(kind)}"
+    )
+
+
+def _load_backend(kind: str) -> Loaded:
+    """Import the plugin for `kind` and let pluggy validate its hooks."""
     import pluggy
 
     from ferrum.hookspecs import BackendHooks
 
-    point = _only_point(kind)
+    point = chosen(kind)
+    who, distribution = who_is(point), distribution_name(point)
+    _check_info(kind, who, distribution)
+    plugin = load(point)
     manager = pluggy.PluginManager("ferrum")
     manager.add_hookspecs(BackendHooks)
-    try:
-        manager.register(load(point), name=point.name)
+    with _blamed(who, "registering its hooks"):
+        manager.register(plugin, name=point.name)
         manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"plugin {kind!r} of {distribution_of(point)}: {error}") from error
     if not manager.hook.ferrum_backend.get_hookimpls():
         raise PluginError(
-            f"plugin {kind!r} of {distribution_of(point)}: it does not implement ferrum_backend(index)"
+            f"{who}: expected {point.value!r} to implement ferrum_backend(index), marked with "
+            f"ferrum.hookspecs.hookimpl, got {plugin!r}"
         )
-    return manager
+    with _blamed(who, "ferrum_device_count()"):
+        count = manager.hook.ferrum_device_count()
+    if count is not None and (type(count) is not int or count < 0):
+        raise PluginError(f"{who}: expected ferrum_device_count() to return an int, got {count!r}")
+    return Loaded(who, distribution, manager.hook, 1 if count is None else count)
 
 
-def _backend(kind: str, index: int) -> Backend:
-    manager = _managers.get(kind) or _managers.setdefault(kind, _manager(kind))
-    count = manager.hook.ferrum_device_count() or 1
-    if not 0 <= index < count:
-        raise DeviceError(f"no device '{kind}:{index}': there are {count} of kind {kind!r}")
-    point = _only_point(kind)
+def _check_info(kind: str, who: str, distribution: str) -> None:
+    """Refuse a backend of another ABI before its code, perhaps a library in C, is loaded."""
+    for point in entry_points(BACKEND_INFO, kind):
+        if distribution_name(point) == distribution:
+            check_abi(getattr(load(point), "abi", "none"), who, distribution)
+
+
+def _plugin(kind: str) -> Loaded:
+    """Return the plugin for `kind`, loaded at the first call."""
+    with _locks.setdefault(kind, threading.RLock()):
+        if kind not in _loaded:
+            with _fault_kept(kind):
+                _loaded[kind] = _load_backend(kind)
+        return _loaded[kind]
+
+
+@contextmanager
+def _fault_kept(name: str) -> Iterator[None]:
+    """Try once: what fails is kept, and raised again without another try."""
+    fault = _faults.get(name)
+    if fault is not None:
+        raise PluginError(*fault.args) from fault.__cause__
     try:
-        backend = manager.hook.ferrum_backend(index=index)
-    except Exception as error:
-        raise PluginError(
-            f"plugin {kind!r} of {distribution_of(point)}: ferrum_backend({index}) failed: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return checked_backend(backend, kind, point)
+        yield
+    except PluginError as error:
+        _faults[name] = PluginError(*error.args)
+        _faults[name].__cause__ = error.__cause__
+        raise
 
 
-def checked_backend(backend: Any, kind: str, point: EntryPoint) -> Backend:
-    """Return `backend` if it is one and speaks this ABI, else raise PluginError with the mend."""
-    who = f"plugin {kind!r} of {distribution_of(point)}"
-    if not isinstance(backend, Backend):
-        raise PluginError(f"{who}: expected a ferrum.backend.Backend, got {type(backend).__name__}")
-    if not (isinstance(backend.abi, tuple) and len(backend.abi) == 2) or backend.abi[0] != ABI[0]:
-        newer = isinstance(backend.abi, tuple) and backend.abi > ABI
-        mend = "ferrum-core" if newer else point.dist.name if point.dist else point.name
-        raise PluginError(
-            f"{who}: it speaks ABI {backend.abi}, this ferrum-core speaks {ABI}; "
-            f"try: pip install --upgrade {mend}"
+def _open(kind: str, index: int) -> Device:
+    plugin = _plugin(kind)
+    name = f"{kind}:{index}"
+    if index >= plugin.count:
+        raise DeviceError(f"no device {name!r}: there are {plugin.count} of kind {kind!r}")
+    with _fault_kept(name), _blamed(plugin.who, f"ferrum_backend({index})"):
+        backend: Backend = check_backend(
+            plugin.hooks.ferrum_backend(index=index), plugin.who, plugin.distribution
         )
-    return backend
+        return Device(kind, index if plugin.count > 1 else None, backend)
 
 
 def device(name: str | Device) -> Device:
@@ -179,42 +276,36 @@ def device(name: str | Device) -> Device:
     """
     if isinstance(name, Device):
         return name
-    found = _devices.get(name)
+    found = _devices.get(name) if isinstance(name, str) else None
     if found is not None:
         return found
-    if not isinstance(name, str):
-        raise DeviceError(f"expected a device such as 'cpu' or 'cuda:1', got {name!r}")
-    kind, colon, digits = name.partition(":")
+    kind, index = _parsed(name)
+    with _locks.setdefault(kind, threading.RLock()):
+        full = f"{kind}:{index}"
+        if full not in _devices:
+            _devices[full] = _open(kind, index)
+        _devices[name] = _devices[full]  # "cuda" and "cuda:0" are one device
+        return _devices[name]
+
+
+def _parsed(name: Any) -> tuple[str, int]:
+    kind, colon, digits = name.partition(":") if isinstance(name, str) else ("", "", "")
     if not kind or (colon and not (digits.isascii() and digits.isdigit())):
         raise DeviceError(f"expected a device such as 'cpu' or 'cuda:1', got {name!r}")
-    with _lock:
-        return _open(name, kind, int(digits) if colon else 0)
-
-
-def _open(name: str, kind: str, index: int) -> Device:
-    if name in _devices:
-        return _devices[name]
-    if kind in _faults:
-        raise _faults[kind]
-    try:
-        backend = _backend(kind, index)
-    except PluginError as error:
-        _faults[kind] = error
-        raise
-    # "cpu" and "cpu:0" are one device; only kinds with several show the index.
-    many = (_managers[kind].hook.ferrum_device_count() or 1) > 1
-    made = Device(kind, index if many else None, backend)
-    for alias in {name, f"{kind}:{index}", *([kind] if index == 0 else [])}:
-        _devices[alias] = made
-    return made
+    return kind, int(digits) if colon else 0
 
 
 def device_count(kind: str) -> int:
     """Return how many devices of this kind there are; 0 where no backend is installed for it."""
-    if kind not in device_kinds():
-        return 0
-    device(kind)
-    return _managers[kind].hook.ferrum_device_count() or 1
+    return _plugin(kind).count if kind in device_kinds() else 0
+
+
+def faults() -> dict[str, PluginError]:
+    """Return what failed to load in this process, by kind of device or by device."""
+    return dict(_faults)
+
+
+# ---- the default device
 
 
 def default_device() -> Device:
@@ -224,7 +315,13 @@ def default_device() -> Device:
     "reference", with one warning.
     """
     if not _default:
-        set_default_device(os.environ.get("FERRUM_DEVICE") or _best_device())
+        asked = os.environ.get("FERRUM_DEVICE")
+        try:
+            set_default_device(asked or _best_device())
+        except FerrumError as error:
+            if asked:
+                error.add_note(f"The environment variable FERRUM_DEVICE asks for {asked!r}.")
+            raise
     return _default[0]
 
 
@@ -244,17 +341,24 @@ def set_default_device(name: str | Device) -> None:
     _default[:] = [device(name)]
 
 
+# ---- op libraries
+
+_ops_loaded: dict[str, PluginError | None] = {}  # by distribution and name: a module is run only once
+
+
 def load_ops() -> dict[str, PluginError]:
     """Import every module of the group `ferrum.ops`; return what failed, by entry point name."""
     failed = {}
     for point in entry_points(OPS):
-        try:
-            load(point)
-        except PluginError as error:
-            failed[point.name] = error
+        key = f"{distribution_name(point)} {point.name}"
+        if key not in _ops_loaded:
+            try:
+                load(point)
+            except PluginError as error:
+                _ops_loaded[key] = error.with_traceback(None)
+            else:
+                _ops_loaded[key] = None
+        error = _ops_loaded[key]
+        if error is not None:
+            failed[point.name if point.name not in failed else key] = error
     return failed
-
-
-def faults() -> dict[str, PluginError]:
-    """Return the plugins that failed in this process, by kind of device."""
-    return dict(_faults)

@@ -57,9 +57,9 @@ def result_type(*operands: Any) -> DType:
         seen = ranks[rank]
         ranks[rank] = dtype if seen is None else PROMOTED[seen, dtype]
     result: DType | None = None
-    for dtype in reversed(ranks):
-        if dtype is not None and (result is None or CATEGORY[dtype] > CATEGORY[result]):
-            result = dtype
+    for each in reversed(ranks):
+        if each is not None and (result is None or CATEGORY[each] > CATEGORY[result]):
+            result = each
     assert result is not None
     return result
 

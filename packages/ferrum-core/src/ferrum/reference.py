@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrum import philox
-from ferrum.backend import Backend, Kernels
+from ferrum.backend import ABI, Backend, Kernels
 from ferrum.dtypes import DType, bfloat16, bool_, float16, float32, int64
 from ferrum.errors import ArgumentError, OutOfMemoryError, OutOfRangeError
 from ferrum.hookspecs import hookimpl
@@ -70,7 +70,7 @@ UNARY: dict[str, Callable[..., Any]] = {
     "sin": np.sin,
     "cos": np.cos,
     "tanh": np.tanh,
-    "erf": lambda x: erf(x.astype(np.float64)).astype(np.float64) if x.size else x.copy(),
+    "erf": lambda x: np.asarray(erf(x), np.float64),
     "floor": on_integers(np.floor),
     "ceil": on_integers(np.ceil),
     "trunc": on_integers(np.trunc),
@@ -165,6 +165,11 @@ def _basic(entry: Any) -> int | slice | None:
     return slice(start, stop if stop >= 0 else None, step) if count else slice(0, 0)
 
 
+def where(condition: Array, x1: Any, x2: Any) -> Array:
+    """Return x1 where the condition holds, else x2."""
+    return np.asarray(np.where(condition, x1, x2), dtype_of(x1, x2))
+
+
 # ---- reductions
 
 
@@ -215,7 +220,7 @@ def cumulative_sum(x: Array, *, axis: int) -> Array:
 def matmul(a: Array, b: Array) -> Array:
     """Return the matrix products."""
     with np.errstate(all="ignore"):
-        return np.matmul(widen(a), widen(b)).astype(a.dtype, copy=False)
+        return np.asarray(np.matmul(widen(a), widen(b)), a.dtype)
 
 
 def concat(xs: list[Array], *, axis: int, sizes: tuple[int, ...]) -> Array:
@@ -246,7 +251,7 @@ def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulat
             np.add.at(out, where, widen(values))
     else:
         out[where] = widen(values)
-    return out.astype(x.dtype, copy=False)
+    return np.asarray(out, x.dtype)
 
 
 def _beside(name: str, x: Array, index: Array, axis: int) -> tuple[Any, ...]:
@@ -268,7 +273,7 @@ def scatter_add(x: Array, index: Array, src: Array, *, axis: int) -> Array:
     corner = tuple(slice(n) for n in index.shape)
     with np.errstate(all="ignore"):
         np.add.at(out, _beside("scatter_add", x, index, axis), widen(src)[corner])
-    return out.astype(x.dtype, copy=False)
+    return np.asarray(out, x.dtype)
 
 
 def argsort(x: Array, *, axis: int, descending: bool) -> Array:
@@ -277,7 +282,7 @@ def argsort(x: Array, *, axis: int, descending: bool) -> Array:
     if not descending:
         return np.argsort(wide, axis=axis, kind="stable").astype(int64)
     backwards = np.argsort(np.flip(wide, axis), axis=axis, kind="stable")
-    return np.flip(x.shape[axis] - 1 - backwards, axis).astype(int64)
+    return np.asarray(np.flip(x.shape[axis] - 1 - backwards, axis), int64)
 
 
 def nonzero(x: Array) -> Array:
@@ -289,7 +294,7 @@ KERNELS: Kernels = {
     **{f"core.{name}": elementwise(function) for name, function in UNARY.items()},
     **{f"core.{name}": elementwise(function) for name, function in BINARY.items()},
     **{f"core.{name}": elementwise(function, bool_) for name, function in TRUTH.items()},
-    "core.where": lambda c, x1, x2: np.where(c, x1, x2).astype(dtype_of(x1, x2), copy=False),
+    "core.where": where,
     "core.full": full,
     "core.arange": arange,
     "core.uniform": philox.uniform,
@@ -325,6 +330,8 @@ KERNELS: Kernels = {
 
 class Reference(Backend):
     """NumPy arrays in host memory."""
+
+    abi = ABI
 
     @property
     def kernels(self) -> Kernels:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ferrum import autograd, ops
+from ferrum.base import bind_tensor
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
@@ -16,7 +17,6 @@ from ferrum.methods.elementwise import Elementwise
 from ferrum.methods.indexing import Indexing
 from ferrum.methods.reductions import Reductions
 from ferrum.methods.shaping import Shaping
-from ferrum.base import TensorBase, bind_tensor
 from ferrum.printing import tensor_text
 
 
@@ -238,7 +238,7 @@ def _unpickled(
 
     where: Device = find_device(device)
     array = np.frombuffer(bytearray(data), as_dtype(dtype)).reshape(shape)
-    out = kind(where.backend.from_numpy(array), where)
+    out = kind(where.from_numpy(array), where)
     return out.requires_grad_(requires_grad)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ferrum import dlpack, dtypes, ops
+from ferrum.base import TensorBase, as_tensor
 from ferrum.device import Device
 from ferrum.dtypes import DTypeLike, as_dtype
 from ferrum.errors import CaptureError, DeviceError, GradientError, ShapeError
-from ferrum.base import TensorBase, as_tensor
 from ferrum.mode import current
 from ferrum.plugins import device as find_device
 
@@ -32,7 +33,7 @@ class Conversion(TensorBase):
         *args: Any,
         dtype: DTypeLike | None = None,
         device: str | Device | None = None,
-        copy: bool = False,
+        copy: builtins.bool = False,
     ) -> Tensor:
         """Return self in another dtype, on another device, or like another tensor.
 
@@ -107,7 +108,7 @@ class Conversion(TensorBase):
         """Return self on the device "cpu"."""
         return self.to("cpu")
 
-    def cuda(self, index: int | None = None) -> Tensor:
+    def cuda(self, index: builtins.int | None = None) -> Tensor:
         """Return self on the device "cuda", or on "cuda:index"."""
         return self.to("cuda" if index is None else f"cuda:{index}")
 
@@ -125,7 +126,7 @@ class Conversion(TensorBase):
         """Return the values as nested lists of Python numbers, or as a number for a 0-d tensor."""
         return self._host("tolist").tolist()
 
-    def numpy(self, *, force: bool = False) -> npt.NDArray[Any]:
+    def numpy(self, *, force: builtins.bool = False) -> npt.NDArray[Any]:
         """Return the values as a NumPy array that shares memory with self where the device is the host's.
 
         Raises GradientError if self requires grad, unless `force`.
@@ -142,22 +143,22 @@ class Conversion(TensorBase):
                 )
         return self.device.backend.to_numpy(self.array)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> npt.NDArray[Any]:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> builtins.bool:
         return bool(self._one("bool"))
 
-    def __int__(self) -> int:
+    def __int__(self) -> builtins.int:
         return int(self._one("int"))
 
-    def __float__(self) -> float:
+    def __float__(self) -> builtins.float:
         return float(self._one("float"))
 
-    def __index__(self) -> int:
+    def __index__(self) -> builtins.int:
         if self.ndim or self.dtype.kind not in "iu":
             raise TypeError(
                 f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}"
@@ -178,13 +179,13 @@ class Conversion(TensorBase):
             raise GradientError("__dlpack__: self requires grad; use detach()")
         return dlpack.export(self._host("__dlpack__"), **options)
 
-    def __dlpack_device__(self) -> tuple[int, int]:
+    def __dlpack_device__(self) -> tuple[builtins.int, builtins.int]:
         """Return DLPack's (device type, index)."""
         if self.device.kind not in ("cpu", "reference"):
             raise DeviceError(f"__dlpack_device__: '{self.device}' is not in host memory")
         return dlpack.CPU, 0
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+    def __deepcopy__(self, memo: dict[builtins.int, Any]) -> Tensor:
         x = as_tensor(self)
         if x.edge is not None and not x.is_leaf:
             raise GradientError("deepcopy: only leaves can be copied; use detach() or clone()")
@@ -196,5 +197,5 @@ class Conversion(TensorBase):
         return out
 
 
-def _names_dtype(name: str) -> bool:
+def _names_dtype(name: str) -> builtins.bool:
     return any(dtype.name == name for dtype in dtypes.DTYPES)

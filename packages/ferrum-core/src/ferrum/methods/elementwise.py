@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ferrum import ops
+from ferrum.base import as_tensor
 from ferrum.dtypes import CATEGORY, is_floating
 from ferrum.errors import ArgumentError, DTypeError
-from ferrum.base import as_tensor
 from ferrum.methods.operators import Operand, Operators, in_place
 from ferrum.promotion import SCALARS, result_type
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -93,7 +91,7 @@ class Elementwise(Operators):
             raise DTypeError(f"masked_fill: {value!r} does not fit into {self.dtype.name}")
         return choose(mask, value, as_tensor(self))
 
-    def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:  # noqa: A002
+    def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:
         """Return self raised to at least `min` and lowered to at most `max`: numbers, or tensors."""
         if min is None and max is None:
             raise ArgumentError("clamp: expected min or max")
@@ -106,11 +104,11 @@ class Elementwise(Operators):
 
     clip = clamp
 
-    def clamp_min(self, min: Operand) -> Tensor:  # noqa: A002
+    def clamp_min(self, min: Operand) -> Tensor:
         """Return self raised to at least `min`."""
         return as_tensor(self).clamp(min=min)
 
-    def clamp_max(self, max: Operand) -> Tensor:  # noqa: A002
+    def clamp_max(self, max: Operand) -> Tensor:
         """Return self lowered to at most `max`."""
         return as_tensor(self).clamp(max=max)
 
@@ -226,7 +224,7 @@ class Elementwise(Operators):
         """Subtract alpha * other from self."""
         return in_place("subtract")(self, other if alpha == 1 else other * alpha)
 
-    def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:  # noqa: A002
+    def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Raise self to at least `min` and lower it to at most `max`."""
         return ops.copy_(self, as_tensor(self).clamp(min, max))
 
@@ -309,5 +307,5 @@ def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
     if first.__class__ in SCALARS and second.__class__ in SCALARS:
         first = ops.full(shape=(), value=cast(float, first), dtype=dtype, device=condition.device)
     elif CATEGORY[dtype] == 0:
-        first, second = (bool(x) if x.__class__ in SCALARS else x for x in (first, second))  # type: ignore[arg-type]
+        first, second = (bool(x) if x.__class__ in SCALARS else x for x in (first, second))
     return ops.where(condition, first, second)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ferrum import ops
+from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
-from ferrum.base import TensorBase, as_tensor
 from ferrum.ops.views import Key
 from ferrum.promotion import SCALARS
 
@@ -42,11 +42,11 @@ class Indexing(TensorBase):
         """Return `value`, a tensor or numbers, as a tensor of this dtype and device."""
         if isinstance(value, TensorBase):
             return as_tensor(value).to(self.dtype)
-        if value.__class__ in SCALARS:
+        if isinstance(value, (bool, int, float)) and value.__class__ in SCALARS:
             return ops.full(shape=(), value=value, dtype=self.dtype, device=self.device)
         if isinstance(value, (list, tuple, np.ndarray, np.generic)):
             array = np.asarray(value).astype(self.dtype)
-            return type(as_tensor(self))(self.device.backend.from_numpy(array), self.device)
+            return type(as_tensor(self))(self.device.from_numpy(array), self.device)
         raise OperandError(f"setitem: expected a tensor or numbers, got {type(value).__name__}")
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def _on_device_of(x: Tensor, array: Any) -> Tensor:
     if array.dtype.kind not in "iub":
         raise DTypeError(f"getitem: expected integer or bool indices, got {array.dtype}")
     array = array.astype(bool_ if array.dtype.kind == "b" else int64)
-    return type(x)(x.device.backend.from_numpy(array), x.device)
+    return type(x)(x.device.from_numpy(array), x.device)
 
 
 def _index_tensor(x: Tensor, index: Tensor) -> Tensor:

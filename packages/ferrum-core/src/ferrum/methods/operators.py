@@ -138,7 +138,7 @@ class Operators(TensorBase):
     def __imod__(self, other: Operand) -> Tensor:
         return in_place("remainder")(self, other)
 
-    def __ipow__(self, other: Operand) -> Tensor:  # type: ignore[misc]
+    def __ipow__(self, other: Operand) -> Tensor:
         return in_place("pow")(self, other)
 
     def __iand__(self, other: Operand) -> Tensor:

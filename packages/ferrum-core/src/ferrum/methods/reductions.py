@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ferrum import ops
+from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import DTypeLike, as_dtype, is_floating
 from ferrum.errors import DTypeError
 from ferrum.methods.axes import one_axis, some_axes
-from ferrum.base import TensorBase, as_tensor
 
 if TYPE_CHECKING:
     from ferrum.op import Op

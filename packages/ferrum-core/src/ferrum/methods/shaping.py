@@ -7,9 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ferrum import ops
+from ferrum.base import TensorBase, as_tensor
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis, resolved, sizes_of, some_axes
-from ferrum.base import TensorBase, as_tensor
 from ferrum.ops.joining import along
 from ferrum.spec import Shape
 
@@ -116,12 +116,12 @@ class Shaping(TensorBase):
         return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def T(self) -> Tensor:
         """Self with its axes reversed."""
         return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
 
     @property
-    def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
+    def mT(self) -> Tensor:
         """Self with its last two axes exchanged."""
         if self.ndim < 2:
             raise ShapeError(f"mT: expected at least 2 dimensions, got {self.ndim}")
@@ -221,9 +221,11 @@ class Shaping(TensorBase):
 
     def matmul(self, other: Tensor) -> Tensor:
         """Return the matrix product, of vectors, matrices, or batches of matrices that broadcast."""
-        if isinstance(other, TensorBase) and (
-            len(self.array.shape) < 2 or len(other.array.shape) < 2
-        ):
+        try:
+            vectors = len(self.array.shape) < 2 or len(other.array.shape) < 2
+        except AttributeError:  # not a tensor: the op says so
+            vectors = False
+        if vectors:
             return _matmul_of_vectors(as_tensor(self), other)
         return ops.matmul(self, other)
 

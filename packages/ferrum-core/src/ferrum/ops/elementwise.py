@@ -100,7 +100,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
-abs = unary(  # noqa: A001 - the array API's name
+abs = unary(
     "abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME
 )
 sign = unary("sign", "Return -1, 0 or 1: the sign of x.", lambda g: g * 0, points=EXTREME)
@@ -181,7 +181,7 @@ erf = unary(
 floor = unary("floor", "Return the largest integer not above x.", lambda g: g * 0, points=EXTREME)
 ceil = unary("ceil", "Return the smallest integer not below x.", lambda g: g * 0, points=EXTREME)
 trunc = unary("trunc", "Return x without its fraction.", lambda g: g * 0, points=EXTREME)
-round = unary(  # noqa: A001 - the array API's name
+round = unary(
     "round",
     "Return the nearest integer, the even one at a half.",
     lambda g: g * 0,
@@ -261,12 +261,13 @@ def _remainder(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | N
 def _pow(
     g: Tensor, x1: Any, x2: Any, out: Tensor, *, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None]:
-    base = exponent = None
+    base: Tensor | None = None
+    exponent: Tensor | None = None
     if needs[0] is not None:
         if x2.__class__ in SCALARS:
-            base = g * 0 if x2 == 0 else g * (x1 ** (x2 - 1) * x2)
+            base = g * 0 if x2 == 0.0 else g * (pow(x1, x2 - 1) * x2)
         else:
-            base = where(x2 == 0, 0, g * (x2 * pow(x1, x2 - 1)))
+            base = where(equal(x2, 0), 0, g * (x2 * pow(x1, x2 - 1)))
     if needs[1] is not None:
         # 0 ** x2 is flat in x2 where x2 >= 0, though log(0) is not finite
         at_zero = x1 == 0 if x1.__class__ not in SCALARS else (x2 * 0 + x1) == 0
@@ -322,7 +323,7 @@ remainder = binary(
     domain=(0.6, 3.0),
     ulp=2,
 )
-pow = binary(  # noqa: A001 - the array API's name
+pow = binary(
     "pow",
     "Return x1 to the power x2.",
     _pow,
@@ -419,15 +420,15 @@ def _(x: Tensor) -> Tensor:
 
 
 @logical_and.fallback
-def _(x1: Any, x2: Any) -> Tensor:
-    return (x1 != 0) & (x2 != 0)
+def _(x1: Tensor, x2: Tensor) -> Tensor:
+    return bitwise_and(not_equal(x1, 0), not_equal(x2, 0))
 
 
 @logical_or.fallback
-def _(x1: Any, x2: Any) -> Tensor:
-    return (x1 != 0) | (x2 != 0)
+def _(x1: Tensor, x2: Tensor) -> Tensor:
+    return bitwise_or(not_equal(x1, 0), not_equal(x2, 0))
 
 
 @logical_xor.fallback
-def _(x1: Any, x2: Any) -> Tensor:
-    return (x1 != 0) ^ (x2 != 0)
+def _(x1: Tensor, x2: Tensor) -> Tensor:
+    return bitwise_xor(not_equal(x1, 0), not_equal(x2, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ferrum.dtypes import CATEGORY, bool_, int64
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
 
-Indices = list[TensorLike | None]
+Indices = Sequence[TensorLike | None]
 Needs = tuple[TensorLike | None, ...]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builtins import sum as total
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ def along(x: Tensor, axis: int, start: int, count: int, step: int = 1) -> Tensor
 
 
 @op
-def concat(xs: list[TensorLike], *, axis: int, sizes: tuple[int, ...]) -> Spec:
+def concat(xs: Sequence[TensorLike], *, axis: int, sizes: tuple[int, ...]) -> Spec:
     """Return the tensors `xs`, of one dtype and of these sizes along `axis`, joined along it."""
     if not xs or tuple(x.shape[axis] for x in xs if 0 <= axis < len(x.shape)) != sizes:
         raise ShapeError(f"concat: expected tensors of sizes {sizes} along axis {axis}")

@@ -210,7 +210,7 @@ def to_device(x: TensorLike, *, source: Device, target: Device) -> Spec:
 @to_device.fallback
 def _(x: Tensor, *, source: Device, target: Device) -> Tensor:
     host = source.backend.to_numpy(x.array)
-    return type(x)(target.backend.from_numpy(host.copy()), target)
+    return type(x)(target.from_numpy(host.copy()), target)
 
 
 @to_device.gradient

@@ -62,7 +62,7 @@ def each_reduction(s: Sampler) -> Iterator[Sample]:
 
 
 @op(ulp=4, scale=4.0)
-def sum(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:  # noqa: A001 - the array API's name
+def sum(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     """Return the sum along `axes`, in int64 for bool and integers; float16 adds up in float32."""
     return Spec(reduced("sum", x, axes, keepdims), total_dtype(x.dtype))
 
@@ -102,14 +102,14 @@ def _extremum_gradient(g: Tensor, x: Tensor, out: Tensor, axes: Axes, keepdims: 
 
 
 @op
-def max(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:  # noqa: A001 - the array API's name
+def max(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     """Return the largest element along `axes`; NaN wins."""
     not_empty("max", x, axes)
     return Spec(reduced("max", x, axes, keepdims), x.dtype)
 
 
 @op
-def min(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:  # noqa: A001 - the array API's name
+def min(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     """Return the smallest element along `axes`; NaN wins."""
     not_empty("min", x, axes)
     return Spec(reduced("min", x, axes, keepdims), x.dtype)
@@ -122,13 +122,13 @@ def _(g: Tensor, x: Tensor, out: Tensor, *, axes: Axes, keepdims: bool) -> Tenso
 
 
 @op(differentiable=False)
-def any(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:  # noqa: A001 - the array API's name
+def any(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     """Return whether an element along `axes` differs from 0."""
     return Spec(reduced("any", x, axes, keepdims), bool_)
 
 
 @op(differentiable=False)
-def all(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:  # noqa: A001 - the array API's name
+def all(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     """Return whether all elements along `axes` differ from 0."""
     return Spec(reduced("all", x, axes, keepdims), bool_)
 
