@@ -7,8 +7,9 @@ arrived; a leaf takes its gradient as soon as the last one that leads to it has 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
 
 from ferrum import ops
 from ferrum.errors import ArgumentError, GradientError, ShapeError
@@ -128,160 +129,155 @@ class Walk:
         self.arriving: dict[Node, int] = {}  # per node, the gradients that are still to come
         self.buffers: dict[Node, list[Tensor | None]] = {}
         self.owned: dict[Node, bool] = {}  # per leaf, whether nobody else holds its gradient
+        self.found: dict[tuple[Node, int], Tensor] = {}
 
     def run(
         self, seeds: list[Tensor], keep: set[tuple[Node, int]] | None, into_leaves: bool
     ) -> dict[tuple[Node, int], Tensor]:
         """Run every node that matters; return the gradients of the outputs in `keep`."""
         self.keep, self.into_leaves = keep, into_leaves
-        self.found: dict[tuple[Node, int], Tensor] = {}
         order = self._order()
         with using(current().backward(grad=self.create_graph)):
             for root, seed in zip(self.roots, seeds, strict=True):
-                self._deliver(root, seed, fresh=False)
+                self._deliver(root, seed, (seed, seed))
             for node in order:
-                self._visit(node)
+                try:
+                    self._visit(node)
+                except Exception as error:
+                    if trace := getattr(node, "trace", ""):
+                        error.add_note(f"in the backward of {node.name}, recorded at:{trace}")
+                    raise
         return self.found
 
     def _order(self) -> list[Node]:
         """Return the nodes behind the roots, latest first, and count what will arrive at each."""
         arriving = self.arriving
         ends = set() if self.keep is None or self.beyond_kept else {node for node, _ in self.keep}
-        stack: list[Node] = []
         for root in self.roots:
-            if root.node not in arriving:
-                arriving[root.node] = 0
-                stack.append(root.node)
-            arriving[root.node] += 1
+            arriving[root.node] = arriving.get(root.node, 0) + 1
+        stack = list(arriving)
         nodes: list[Node] = []
         while stack:
             node = stack.pop()
             nodes.append(node)
             if node in ends:
                 continue
-            for edge in node.all_edges():
-                into = edge.node
-                if into in arriving:
-                    arriving[into] += 1
-                else:
-                    arriving[into] = 1
-                    stack.append(into)
+            for edge in node.edges:
+                if edge is None:
+                    continue
+                for each in edge if edge.__class__ is tuple else (edge,):
+                    if each is not None:
+                        into = each.node
+                        if into in arriving:
+                            arriving[into] += 1
+                        else:
+                            arriving[into] = 1
+                            stack.append(into)
         nodes.sort(key=_sequence, reverse=True)
         if self.keep is not None:
             self._mark(nodes, {node for node, _ in self.keep})
-        return [node for node in nodes if not isinstance(node, Leaf)]
+        return [node for node in nodes if node.__class__ is not Leaf]
 
     def _mark(self, nodes: list[Node], kept: set[Node]) -> None:
         """Find the nodes that lead to one that is kept: only those are run."""
         self.needed = set(kept)
         for node in reversed(nodes):
-            if any(edge.node in self.needed for edge in node.all_edges()):
+            if any(edge.node in self.needed for edge in self._behind(node)):
                 self.needed.add(node)
 
     def _behind(self, node: Node) -> list[Edge]:
+        """Return the edges of `node` that this walk follows."""
         return [edge for edge in node.all_edges() if edge.node in self.arriving]
 
     def _visit(self, node: Node) -> None:
+        """Run one node, and hand on what comes of it."""
         grads = self.buffers.pop(node, None)
-        if grads is None or (self.keep is not None and node not in self.needed):
-            self._pass_on(node, [None] * len(node.edges), ())
+        if grads is None:
+            self._skip(node)
             return
-        if node.hooks is not None:
+        hooks = node.hooks
+        if hooks is not None:
             _run_hooks(node, grads)
-        if self.keep is not None:
-            for index, g in enumerate(grads):
-                if g is not None and (node, index) in self.keep:
-                    self.found[node, index] = g
-            if not any(edge.node in self.needed for edge in self._behind(node)):
-                self._pass_on(node, [None] * len(node.edges), ())
-                return
-        pieces = self._pull(node, grads)
-        if node.hooks is not None:
-            for hook in list(node.hooks.after.values()):
+        if self.keep is not None and not self._goes_on(node, grads):
+            self._skip(node)
+            return
+        pieces = node.pull(grads, self.create_graph)
+        if pieces is NotImplemented:
+            pieces = _through_fallback(node, grads)
+        if len(pieces) != len(node.edges):
+            raise GradientError(
+                f"{node.name}: its gradient has {len(pieces)} values for {len(node.edges)} inputs"
+            )
+        if hooks is not None:
+            for hook in list(hooks.after.values()):
                 changed = hook(pieces, grads)
                 pieces = pieces if changed is None else changed
-        self._pass_on(node, pieces, grads)
+        for edge, piece in zip(node.edges, pieces, strict=True):
+            if edge.__class__ is tuple:
+                for inner, part in zip(edge, piece or [None] * len(edge), strict=True):
+                    if inner is not None:
+                        self._deliver(inner, part, (*grads, *piece))
+            elif edge is not None:
+                self._deliver(edge, piece, (*grads, *pieces))
         if not self.retain_graph:
             node.free()
 
-    def _pull(self, node: Node, grads: list[Tensor | None]) -> Pieces:
-        try:
-            pieces = node.pull(grads, self.create_graph)
-            if pieces is NotImplemented:
-                pieces = _through_fallback(node, grads)
-        except Exception as error:
-            trace = getattr(node, "trace", "")
-            if trace:
-                error.add_note(f"in the backward of {node.name}, recorded at:{trace}")
-            raise
-        if len(pieces) != len(node.edges):
-            raise GradientError(
-                f"{node.name}: its gradient returned {len(pieces)} values for {len(node.edges)} inputs"
-            )
-        return pieces
+    def _goes_on(self, node: Node, grads: list[Tensor | None]) -> bool:
+        """Keep what is wanted of the gradients at `node`; return whether more is wanted behind it."""
+        assert self.keep is not None
+        for index, g in enumerate(grads):
+            if g is not None and (node, index) in self.keep:
+                self.found[node, index] = g
+        return any(edge.node in self.needed for edge in self._behind(node))
 
-    def _pass_on(self, node: Node, pieces: Pieces, grads: Sequence[Tensor | None]) -> None:
-        """Hand each piece to the node that its edge leads to."""
-        trusted = isinstance(node, OpNode) and node.hooks is None
-        seen: list[Any] = [*grads]
-        for edge, piece in _pairs(node, pieces):
-            if edge is not None:
-                fresh = trusted and not any(piece is each for each in seen)
-                self._checked(node, edge, piece, fresh)
-                seen.append(piece)
+    def _skip(self, node: Node) -> None:
+        """Say to the nodes behind `node` that nothing comes from it."""
+        for edge in self._behind(node):
+            self._deliver(edge, None, ())
 
-    def _checked(self, node: Node, edge: Edge, piece: Any, fresh: bool) -> None:
-        if piece is not None:
-            if piece.array.shape != edge.shape:
-                piece, fresh = ops.sum_to(piece, shape=edge.shape), True
-            if piece.array.dtype is not edge.dtype:
-                raise GradientError(
-                    f"{node.name}: its gradient is {piece.dtype.name} for an input that is "
-                    f"{edge.dtype.name}"
-                )
-            fresh = fresh and piece.storage is None
-        self._deliver(edge, piece, fresh)
+    def _deliver(self, edge: Edge, piece: Tensor | None, held: Sequence[Any]) -> None:
+        """Add a gradient to what has come for an output; a leaf that has all of it takes it.
 
-    def _deliver(self, edge: Edge, piece: Tensor | None, fresh: bool) -> None:
-        """Add a gradient to what has come for an output; a leaf that has all of it takes it."""
+        `held` are the tensors that the giver has in hand, this piece among them.
+        """
         node = edge.node
         self.arriving[node] -= 1
+        buffer = self.buffers.get(node)
         if piece is not None:
-            buffer = self.buffers.get(node)
+            array = piece.array
+            if array.shape != edge.shape:
+                piece = ops.sum_to(piece, shape=edge.shape)
+            if array.dtype is not edge.dtype:
+                raise GradientError(
+                    f"{node.name}: a gradient of {array.dtype.name} came for an output that is "
+                    f"{edge.dtype.name}"
+                )
             if buffer is None:
                 buffer = self.buffers[node] = [None] * node.outputs
             seen = buffer[edge.index]
             buffer[edge.index] = piece if seen is None else ops.add(seen, piece)
-            self.owned[node] = fresh if seen is None else True
-        if isinstance(node, Leaf) and not self.arriving[node] and node in self.buffers:
-            self._finish(node, self.buffers.pop(node))
+            if node.__class__ is Leaf:
+                # nobody else has it: not the incoming gradient, no view or saved tensor, given once
+                once = sum([piece is each for each in held]) <= 1
+                self.owned[node] = seen is not None or (once and piece.storage is None)
+        if buffer is not None and node.__class__ is Leaf and not self.arriving[node]:
+            self._finish(cast(Leaf, node), self.buffers.pop(node))
 
     def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
-        owned = self.owned[leaf]
+        """Give a leaf its gradient."""
         if leaf.hooks is not None:
             _run_hooks(leaf, grads)
-            owned = False
         g = grads[0]
         assert g is not None  # something was delivered
         if not self.into_leaves:
             if self.keep is not None and (leaf, 0) in self.keep:
                 self.found[leaf, 0] = g
-            return
-        if self.keep is None or (leaf, 0) in self.keep:
+        elif self.keep is None or (leaf, 0) in self.keep:
+            owned = self.owned[leaf] and leaf.hooks is None
             accumulate(leaf, g, owned, self.create_graph)
 
 
-def _sequence(node: Node) -> int:
-    return node.sequence
-
-
-def _pairs(node: Node, pieces: Pieces) -> Iterator[tuple[Edge | None, Any]]:
-    """Yield each edge of `node` with its piece, those of lists one by one."""
-    for edge, piece in zip(node.edges, pieces, strict=True):
-        if isinstance(edge, tuple):
-            yield from zip(edge, [None] * len(edge) if piece is None else piece, strict=True)
-        else:
-            yield edge, piece
+_sequence = attrgetter("sequence")
 
 
 def accumulate(leaf: Leaf, g: Tensor, owned: bool, create_graph: bool) -> None:

@@ -35,18 +35,17 @@ class OpNode(Node):
         op = self.op
         if create_graph and op.reads_extra:
             return NotImplemented  # the engine differentiates the fallback instead
-        saved_now = recall(self)
-        keeps, edges = op.keeps, self.edges
+        edges = self.edges
         count = len(edges)
-        saved = [
-            restore(self, entry, edges[i] if i < count else i - count, create_graph)
-            for i, entry in zip(keeps, saved_now, strict=True)
-        ]
-        attrs = {name: self.attrs[name] for name in op.vjp_attributes}
+        restored = []
+        for i, entry in zip(op.keeps, recall(self), strict=True):
+            where = edges[i] if i < count else i - count
+            restored.append(restore(self, entry, where, create_graph))
+        attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
         if op.wants_needs:
             attrs["needs"] = edges
         assert op.vjp is not None  # a node is only recorded for an op that has one
-        pieces: Pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *saved, **attrs)
+        pieces: Pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *restored, **attrs)
         return (pieces,) if count == 1 else pieces  # type: ignore[return-value]
 
     def inputs(self) -> tuple[Any, ...]:
@@ -100,9 +99,9 @@ def restore(node: Any, entry: Any, edge: Any, create_graph: bool) -> Any:
 
     An int for `edge` is the index of an output of `node` itself.
     """
-    if entry.__class__ is list:
-        return [restore(node, each, edge[i], create_graph) for i, each in enumerate(entry)]
     if entry.__class__ is not tuple:
+        if entry.__class__ is list:
+            return [restore(node, each, edge[i], create_graph) for i, each in enumerate(entry)]
         return entry
     array, storage, version = entry
     if storage.version != version:

@@ -286,6 +286,22 @@ class Op(Generic[P, R]):
         return node
 
 
+class CreationOp(Op[P, R]):
+    """An op of no tensors, which names its device: a short road for its common call."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, **attrs):
+            mode = current()
+            if mode.special:
+                return self.dispatch(mode, (), attrs)
+            kernel = attrs["device"].kernels[self]
+            if kernel is None:
+                return self.dispatch(mode, (), attrs)
+            device = attrs.pop("device")
+            return base.Tensor(kernel(**attrs), device)
+
+
 class UnaryOp(Op[P, R]):
     """An op of one tensor: a short road for its common call, written out without helpers."""
 
@@ -462,7 +478,7 @@ class Declare:
     def __call__(self, rule: Callable[P, tuple[Spec, ...]], /) -> Op[P, tuple[Tensor, ...]]: ...
     def __call__(self, rule: Any, /) -> Any:
         """Return the op that `rule` declares."""
-        road = {1: UnaryOp, 2: BinaryOp}.get(rule.__code__.co_argcount, Op)
+        road = {0: CreationOp, 1: UnaryOp, 2: BinaryOp}.get(rule.__code__.co_argcount, Op)
         return (road if "outputs" not in self.options else Op)(rule, **self.options)
 
 
