@@ -84,8 +84,7 @@ class Library:
             return value
         name = str(value.dtype).removeprefix("torch.")
         narrow = name in ("float16", "bfloat16")
-        value = value.detach()
-        return (value.double() if narrow else value).numpy(), name
+        return (value.double() if narrow else value).numpy(force=True), name
 
 
 def flat(result: Any) -> list[Any]:

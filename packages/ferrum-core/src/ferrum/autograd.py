@@ -16,6 +16,7 @@ from ferrum.errors import ArgumentError, GradientError, ShapeError
 from ferrum.graph import Edge, Leaf, Node, Pieces
 from ferrum.mode import current, using
 from ferrum.node import OpNode
+from ferrum.operands import flat
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -32,8 +33,9 @@ def backward(
 ) -> None:
     """Add the gradients of `tensors` to the `.grad` of the leaves they depend on.
 
-    `grad_tensors` are the gradients to start from; tensors of one element start from 1. With `inputs`
-    only those leaves receive one. The graph is freed unless `retain_graph` or `create_graph`.
+    `grad_tensors` are the gradients to start from; tensors of one element start from 1. With
+    `inputs` only those leaves receive one. The graph is freed unless `retain_graph` or
+    `create_graph`.
     """
     roots, seeds = _started(tensors, grad_tensors)
     only = None
@@ -75,8 +77,8 @@ def grad(
             result = ops.full(shape=tensor.shape, value=0, dtype=tensor.dtype, device=tensor.device)
         elif result is None and not allow_unused:
             raise GradientError(
-                "grad: one of the inputs was not used to compute the outputs; pass allow_unused=True "
-                "to get None for it"
+                "grad: one of the inputs was not used to compute the outputs; pass "
+                "allow_unused=True to get None for it"
             )
         results.append(result)
     return tuple(results)
@@ -104,8 +106,8 @@ def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
         if seed is None:
             if any(size != 1 for size in root.shape):
                 raise GradientError(
-                    f"backward: a tensor of shape {root.shape} needs a gradient to start from; only "
-                    f"tensors of one element start from 1"
+                    f"backward: a tensor of shape {root.shape} needs a gradient to start from; "
+                    f"only tensors of one element start from 1"
                 )
             seed = ops.full(shape=root.shape, value=1, dtype=root.dtype, device=root.device)
         elif seed.shape != root.shape:
@@ -130,12 +132,15 @@ class Walk:
         self.buffers: dict[Node, list[Tensor | None]] = {}
         self.owned: dict[Node, bool] = {}  # per leaf, whether nobody else holds its gradient
         self.found: dict[tuple[Node, int], Tensor] = {}
+        self.ends: set[Node] = set()  # nodes whose gradients are found, and not passed on
 
     def run(
         self, seeds: list[Tensor], keep: set[tuple[Node, int]] | None, into_leaves: bool
     ) -> dict[tuple[Node, int], Tensor]:
         """Run every node that matters; return the gradients of the outputs in `keep`."""
         self.keep, self.into_leaves = keep, into_leaves
+        if keep is not None and not self.beyond_kept:
+            self.ends = {node for node, _ in keep}
         order = self._order()
         with using(current().backward(grad=self.create_graph)):
             for root, seed in zip(self.roots, seeds, strict=True):
@@ -152,7 +157,6 @@ class Walk:
     def _order(self) -> list[Node]:
         """Return the nodes behind the roots, latest first, and count what will arrive at each."""
         arriving = self.arriving
-        ends = set() if self.keep is None or self.beyond_kept else {node for node, _ in self.keep}
         for root in self.roots:
             arriving[root.node] = arriving.get(root.node, 0) + 1
         stack = list(arriving)
@@ -160,7 +164,7 @@ class Walk:
         while stack:
             node = stack.pop()
             nodes.append(node)
-            if node in ends:
+            if node in self.ends:
                 continue
             for edge in node.edges:
                 if edge is None:
@@ -192,7 +196,10 @@ class Walk:
     def _visit(self, node: Node) -> None:
         """Run one node, and hand on what comes of it."""
         grads = self.buffers.pop(node, None)
-        if grads is None:
+        if node in self.ends:
+            self._find(node, grads or [])
+            return
+        if grads is None or (self.keep is not None and node not in self.needed):
             self._skip(node)
             return
         hooks = node.hooks
@@ -211,24 +218,35 @@ class Walk:
         if hooks is not None:
             for hook in list(hooks.after.values()):
                 changed = hook(pieces, grads)
-                pieces = pieces if changed is None else changed
+                pieces = pieces if changed is None else _as_many(changed, pieces)
+        if getattr(node, "trace", ""):
+            _refuse_nan(node, pieces)
+        # a hook, or a function of the user's, may have kept what it returned
+        others = () if hooks is None and isinstance(node, OpNode) else pieces
         for edge, piece in zip(node.edges, pieces, strict=True):
             if edge.__class__ is tuple:
-                for inner, part in zip(edge, piece or [None] * len(edge), strict=True):
+                parts = [None] * len(edge) if piece is None else piece
+                for inner, part in zip(edge, parts, strict=True):
                     if inner is not None:
-                        self._deliver(inner, part, (*grads, *piece))
+                        self._deliver(inner, part, (*grads, *parts, *flat(others)))
             elif edge is not None:
-                self._deliver(edge, piece, (*grads, *pieces))
+                self._deliver(edge, piece, (*grads, *pieces, *others))
         if not self.retain_graph:
             node.free()
 
     def _goes_on(self, node: Node, grads: list[Tensor | None]) -> bool:
-        """Keep what is wanted of the gradients at `node`; return whether more is wanted behind it."""
+        """Keep what is wanted of the gradients at `node`.
+
+        Return whether more is wanted behind it.
+        """
+        self._find(node, grads)
+        return any(edge.node in self.needed for edge in self._behind(node))
+
+    def _find(self, node: Node, grads: list[Tensor | None]) -> None:
         assert self.keep is not None
         for index, g in enumerate(grads):
             if g is not None and (node, index) in self.keep:
                 self.found[node, index] = g
-        return any(edge.node in self.needed for edge in self._behind(node))
 
     def _skip(self, node: Node) -> None:
         """Say to the nodes behind `node` that nothing comes from it."""
@@ -265,16 +283,17 @@ class Walk:
 
     def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
         """Give a leaf its gradient."""
-        if leaf.hooks is not None:
+        if self.keep is not None and (leaf, 0) not in self.keep:
+            return
+        if leaf.hooks is not None and leaf not in self.ends:
             _run_hooks(leaf, grads)
         g = grads[0]
         assert g is not None  # something was delivered
-        if not self.into_leaves:
-            if self.keep is not None and (leaf, 0) in self.keep:
-                self.found[leaf, 0] = g
-        elif self.keep is None or (leaf, 0) in self.keep:
+        if self.into_leaves:
             owned = self.owned[leaf] and leaf.hooks is None
             accumulate(leaf, g, owned, self.create_graph)
+        else:
+            self.found[leaf, 0] = g
 
 
 _sequence = attrgetter("sequence")
@@ -296,38 +315,63 @@ def accumulate(leaf: Leaf, g: Tensor, owned: bool, create_graph: bool) -> None:
 
 
 def _run_hooks(node: Node, grads: list[Tensor | None]) -> None:
-    """Run the hooks on the outputs of `node`, keep what is retained, then run those before the node."""
+    """Run the hooks on the outputs of `node`, and keep what is retained of them."""
     hooks = node.hooks
     assert hooks is not None
-    for index, table in hooks.tensor.items():
-        for hook in list(table.values()):
-            if grads[index] is not None:
-                changed = hook(grads[index])
-                if changed is not None:
-                    grads[index] = _like(changed, grads[index])
-    for index in hooks.retained:
-        g, old = grads[index], hooks.retained[index]
+    for index, table in list(hooks.tensor.items()):
+        g = grads[index]
+        if g is not None and table:
+            grads[index] = _hooked(list(table.values()), g)
+    for index, old in list(hooks.retained.items()):
+        g = grads[index]
         if g is not None:
-            hooks.retained[index] = g if old is None else ops.add(old, g)
+            hooks.retained[index] = ops.copy(g) if old is None else ops.add(old, g)
     for hook in list(hooks.before.values()):
         changed = hook(grads)
         if changed is not None:
-            grads[:] = changed
+            grads[:] = _as_many(changed, grads)
 
 
-def _like(changed: Any, g: Any) -> Tensor:
-    if changed.shape != g.shape or changed.dtype is not g.dtype:
-        raise GradientError(
-            f"hook: expected a gradient {g.shape} {g.dtype.name}, got {changed.shape} {changed.dtype.name}"
-        )
-    return changed  # type: ignore[no-any-return]
+def _hooked(hooks: list[Any], g: Tensor) -> Tensor:
+    """Return what `hooks` make of `g`.
+
+    Of a copy, for a hook may write, and others may have `g` too.
+    """
+    g = ops.copy(g)
+    for hook in hooks:
+        changed = hook(g)
+        if changed is None:
+            continue
+        if (getattr(changed, "shape", None), getattr(changed, "dtype", None)) != (g.shape, g.dtype):
+            raise GradientError(
+                f"hook: expected a gradient {g.shape} {g.dtype.name}, got {changed!r}"
+            )
+        g = changed
+    return g
+
+
+def _as_many(changed: Any, given: Sequence[Any]) -> Any:
+    """Return what a hook of a node returned, if it is a sequence of the right length."""
+    if not isinstance(changed, (tuple, list)) or len(changed) != len(given):
+        raise GradientError(f"hook: expected a sequence of {len(given)} gradients, got {changed!r}")
+    return changed
+
+
+def _refuse_nan(node: Node, pieces: Pieces) -> None:
+    for piece in flat(pieces):
+        if piece is not None and piece.detach().isnan().any():
+            raise GradientError(f"{node.name}: its backward returned NaN")
 
 
 def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
     """Return the gradients of an op by way of its fallback, which can be differentiated again."""
     assert isinstance(node, OpNode)
     inputs = node.inputs()
-    assert node.op.compose is not None
+    if node.op.compose is None:
+        raise GradientError(
+            f"{node.name}: its gradient reads extra outputs, so it takes a fallback to differentiate "
+            f"it again"
+        )
     outs = node.op.compose(*inputs, **node.attrs)
     listed = outs if isinstance(outs, tuple) else (outs,)
     pairs = [
@@ -335,8 +379,14 @@ def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
         for out, g in zip(listed, grads, strict=True)
         if g is not None and out.edge is not None
     ]
-    edges = [getattr(x, "edge", None) for x in inputs]
     walk = Walk([out.edge for out, _ in pairs], True, True, beyond_kept=False)
-    keep = {(edge.node, edge.index) for edge in edges if edge is not None}
+    keep = {(edge.node, edge.index) for edge in node.all_edges()}
     found = walk.run([g for _, g in pairs], keep=keep, into_leaves=False)
-    return [None if edge is None else found.get((edge.node, edge.index)) for edge in edges]
+
+    def take(edge: Any) -> Any:
+        """Return what was found for an input: all of it for the first of several that are alike."""
+        if isinstance(edge, tuple):
+            return [take(each) for each in edge]
+        return None if edge is None else found.pop((edge.node, edge.index), None)
+
+    return [take(edge) for edge in node.edges]

@@ -23,10 +23,10 @@ ABI = (1, 0)
 class Kernel(NamedTuple):
     """One kernel: `function(*arrays, **attributes)` returns the op's array, or a tuple of them.
 
-    `checked` says that it refuses bad input itself, with the error class of the op's rule; any other
-    kernel is called only after the rule has passed. A kernel of another `revision` than the op's is
-    ignored. `dtypes`, where given, are the dtypes of the first tensor that it takes. A kernel declines
-    a call by returning NotImplemented; the op is then decomposed.
+    `checked` says that it refuses bad input itself, with the error class of the op's rule; any
+    other kernel is called only after the rule has passed. A kernel of another `revision` than the
+    op's is ignored. `dtypes`, where given, are the dtypes of the first tensor that it takes. A
+    kernel declines a call by returning NotImplemented; the op is then decomposed.
     """
 
     function: Callable[..., Any]
@@ -41,8 +41,8 @@ Kernels: TypeAlias = Mapping[str, "Kernel | Callable[..., Any]"]
 class Backend(ABC):
     """One device's kernels and memory. A plugin subclasses it and returns one per device index.
 
-    `abi` is the ABI that the subclass was written for, such as `(1, 0)`. It has no default: inherited,
-    it would always be this core's, and a backend made for another would go unnoticed.
+    `abi` is the ABI that the subclass was written for, such as `(1, 0)`. It has no default:
+    inherited, it would always be this core's, and a backend made for another would go unnoticed.
     """
 
     abi: ClassVar[tuple[int, int]]
@@ -55,7 +55,10 @@ class Backend(ABC):
 
     @abstractmethod
     def from_numpy(self, value: npt.NDArray[Any]) -> Array:
-        """Return an array with the shape, dtype and values of `value`; it may share memory with it."""
+        """Return an array with the shape, dtype and values of `value`.
+
+        It may share memory with it.
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> npt.NDArray[Any]:
@@ -74,7 +77,10 @@ class Backend(ABC):
 
 
 class BackendInfo(NamedTuple):
-    """What is known of a backend without importing it: the entry point group `ferrum.backend_info`."""
+    """What is known of a backend without importing it.
+
+    The entry point group `ferrum.backend_info`.
+    """
 
     summary: str
     abi: tuple[int, int] = ABI

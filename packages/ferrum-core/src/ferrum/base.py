@@ -49,7 +49,10 @@ class TensorBase:
 
 
 def bind_tensor(tensor_class: type[Tensor]) -> None:
-    """Say what ops return, as `base.Tensor`: tensors call ops and ops make tensors, the core's one knot."""
+    """Say what ops return, as `base.Tensor`.
+
+    Tensors call ops and ops make tensors, the core's one knot.
+    """
     globals()["Tensor"] = tensor_class
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ferrum.errors import CaptureError
 from ferrum.mode import Interposer, interposing, no_grad
-from ferrum.op import Op, flat
+from ferrum.op import Op
+from ferrum.operands import flat
 from ferrum.random import Key
 from ferrum.tensor import Tensor
 
@@ -50,8 +51,8 @@ def _text(operand: Any) -> str:
 class Graph:
     """What a function did: `inputs`, `steps`, `outputs`, and the `state` that it found outside.
 
-    State are tensors that the function used without being given them: parameters, constants. A replay
-    reads and writes their memory, as the function did.
+    State are tensors that the function used without being given them: parameters, constants. A
+    replay reads and writes their memory, as the function did.
     """
 
     def __init__(self) -> None:
@@ -156,10 +157,10 @@ class Recorder(Interposer):
 
 
 def record(function: Callable[..., Any], *tensors: Tensor) -> Graph:
-    """Return the graph of what `function(*tensors)` does; it must return a tensor or a tuple of them.
+    """Return the graph of what `function(*tensors)` does; it returns a tensor or a tuple of them.
 
-    Raises CaptureError where it asks for values (`item`, `bool`) or for an op whose shape depends on
-    values.
+    Raises CaptureError where it asks for values (`item`, `bool`) or for an op whose shape depends
+    on values.
     """
     recorder = Recorder()
     graph = recorder.graph

@@ -1,4 +1,7 @@
-"""Trading time for memory: what a function saved for backward is computed again when it is needed."""
+"""Trading time for memory.
+
+What a function saved for backward is computed again when it is needed.
+"""
 
 from __future__ import annotations
 

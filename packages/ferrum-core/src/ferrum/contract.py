@@ -22,14 +22,14 @@ def check_abi(abi: Any, who: str, distribution: str) -> None:
     pair = isinstance(abi, tuple) and [type(part) for part in abi] == [int, int]
     if not pair:
         raise PluginError(
-            f"{who}: expected an ABI such as {ABI}, a pair of ints, got {abi!r}; write the one that "
-            f"the backend was made for into its class"
+            f"{who}: expected an ABI such as {ABI}, a pair of ints, got {abi!r}",
+            mend=f"a newer {distribution}; its author writes the ABI it was made for into its class",
         )
     if abi[0] != ABI[0]:
         older = "ferrum-core" if abi > ABI else distribution
         raise PluginError(
-            f"{who}: it speaks ABI {abi_text(abi)}, this ferrum-core speaks {abi_text(ABI)}; "
-            f"try: pip install --upgrade {older}"
+            f"{who}: it speaks ABI {abi_text(abi)}, this ferrum-core speaks {abi_text(ABI)}",
+            mend=f"pip install --upgrade {older}",
         )
 
 
@@ -66,7 +66,9 @@ def _check_kernels(kernels: Any, who: str) -> None:
         )
     for name, found in kernels.items():
         if not isinstance(name, str) or "." not in name:
-            raise PluginError(f"{who}: expected op names such as 'core.add' in kernels, got {name!r}")
+            raise PluginError(
+                f"{who}: expected op names such as 'core.add' in kernels, got {name!r}"
+            )
         kernel = found if isinstance(found, Kernel) else Kernel(found)
         if not callable(kernel.function):
             raise PluginError(

@@ -33,7 +33,7 @@ def _float(dtype: DTypeLike | None) -> DType:
 def tensor(
     data: Any, *, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return a tensor with a copy of `data`: numbers, nested sequences of them, an array or a tensor.
+    """Return a tensor with a copy of `data`: numbers, sequences of them, an array or a tensor.
 
     Python floats become the default dtype (float32), ints int64; arrays keep their dtype.
     """
@@ -67,7 +67,7 @@ def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
 
 
 def _without_tensors(data: Any) -> tuple[Any, bool]:
-    """Return nested sequences with tensors in them replaced by arrays, and whether there were any."""
+    """Return nested sequences with the tensors in them made arrays, and whether there were any."""
     found = False
     plain = []
     for each in data:
@@ -152,7 +152,10 @@ def ones(
 def empty(
     *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return a tensor of this size whose values mean nothing; they are zeros, so that runs repeat."""
+    """Return a tensor of this size whose values mean nothing.
+
+    They are zeros, so that runs repeat.
+    """
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 

@@ -51,7 +51,7 @@ _ALIASES: dict[Any, DType] = {
 
 
 def as_dtype(value: DTypeLike) -> DType:
-    """Return the dtype that `value` names: a dtype, a NumPy scalar type, `float`, `int`, `bool`, or a name.
+    """Return the dtype that `value` names: a dtype, a NumPy or Python type of number, or a name.
 
     As in PyTorch `float` is float32. Raises DTypeError for anything else.
     """
@@ -84,5 +84,8 @@ PROMOTED: dict[tuple[DType, DType], DType] = {
 
 
 def promote_types(a: DTypeLike, b: DTypeLike) -> DType:
-    """Return the dtype that holds both, as `torch.promote_types` does: int32 and float16 give float16."""
+    """Return the dtype that holds both, as `torch.promote_types` does.
+
+    Int32 and float16 give float16.
+    """
     return PROMOTED[as_dtype(a), as_dtype(b)]

@@ -41,7 +41,10 @@ class Context:
 
 
 class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call `apply`."""
+    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`.
+
+    Call `apply`.
+    """
 
     @staticmethod
     def forward(ctx: Context, *args: Any) -> Any:
@@ -61,22 +64,24 @@ class Function:
         ctx = Context(tuple(edge is not None for edge in edges))
         with using(mode.with_grad(False)):
             result = cls.forward(ctx, *args)
-        outs = result if isinstance(result, tuple) else (result,)
-        outs = tuple(_fresh(cls, out, args) for out in outs)
-        if mode.grad and any(edge is not None for edge in edges):
-            node = FunctionNode(cls, ctx, args, edges, outs)
+        given = result if isinstance(result, tuple) else (result,)
+        outs = tuple([_own(cls, out, args) for out in given])
+        if outs and mode.grad and any(edge is not None for edge in edges):
+            node = FunctionNode(cls, ctx, args, edges, given, outs)
             for observer in mode.observers:
                 observer.recorded(node)
         ctx._to_save = ()
         return outs if isinstance(result, tuple) else outs[0]
 
 
-def _fresh(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
+def _own(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
+    """Return `out`, or a copy where it is, or shows the memory of, something with its own history."""
     if not isinstance(out, Tensor):
         raise OperandError(
             f"{cls.__name__}: expected forward to return tensors, got {type(out).__name__}"
         )
-    return out.detach() if any(out is arg for arg in args) else out
+    shared = out.edge is not None or out.view_of is not None or any(out is arg for arg in args)
+    return ops.copy(out.detach()) if shared else out
 
 
 class FunctionNode(Node):
@@ -90,6 +95,7 @@ class FunctionNode(Node):
         context: Context,
         args: Sequence[Any],
         edges: tuple[Any, ...],
+        given: tuple[Tensor, ...],
         outs: tuple[Tensor, ...],
     ) -> None:
         self.function = function
@@ -101,10 +107,17 @@ class FunctionNode(Node):
         self.device: Device = outs[0].device
         self.specs = [(out.shape, out.dtype, out.device) for out in outs]
         self.saved: Any = [save(each) for each in context._to_save]
-        # what a saved tensor was: an output (its index), an argument (its edge), or neither
-        self.places = [_place(each, args, edges, outs) for each in context._to_save]
+        # what a saved tensor was: an output (its index), or something with a history (its edge)
+        smooth = [
+            is_floating(out.dtype) and id(out) not in context._not_differentiable for out in given
+        ]
+        results = [
+            out if flag and not any(out is arg for arg in args) else None
+            for out, flag in zip(given, smooth, strict=True)
+        ]
+        self.places = [_place(each, results) for each in context._to_save]
         for index, out in enumerate(outs):
-            if is_floating(out.dtype) and id(out) not in context._not_differentiable:
+            if smooth[index]:
                 out.edge = edge_to(self, index, out.array)
 
     @property
@@ -124,8 +137,16 @@ class FunctionNode(Node):
                 ops.full(shape=shape, value=0, dtype=dtype, device=device) if g is None else g
                 for g, (shape, dtype, device) in zip(grads, self.specs, strict=True)
             ]
-        pieces = self.function.backward(self.context, *grads)
-        self.context.saved_tensors = ()
+        versions = _versions(grads)
+        try:
+            pieces = self.function.backward(self.context, *grads)
+        finally:
+            self.context.saved_tensors = ()
+        if _versions(grads) != versions:
+            raise GradientError(
+                f"{self.name}: backward wrote into a gradient that it was given, which others may "
+                f"hold too; return a new tensor"
+            )
         return self._trimmed(list(pieces) if isinstance(pieces, (tuple, list)) else [pieces])
 
     def _trimmed(self, pieces: list[Any]) -> Pieces:
@@ -134,8 +155,15 @@ class FunctionNode(Node):
             each is not None for each in pieces[len(self.edges) :]
         ):
             raise GradientError(
-                f"{self.name}: backward returned {len(pieces)} gradients for {len(self.edges)} arguments"
+                f"{self.name}: backward returned {len(pieces)} gradients for "
+                f"{len(self.edges)} arguments"
             )
+        for each in pieces:
+            if each is not None and not isinstance(each, Tensor):
+                raise GradientError(
+                    f"{self.name}: expected backward to return tensors or None, got "
+                    f"{type(each).__name__}"
+                )
         return pieces[: len(self.edges)]
 
     def free(self) -> None:
@@ -143,11 +171,14 @@ class FunctionNode(Node):
         self.saved = None
 
 
-def _place(tensor: Any, args: Sequence[Any], edges: Sequence[Any], outs: Sequence[Tensor]) -> Any:
-    for index, out in enumerate(outs):
+def _place(tensor: Tensor | None, results: Sequence[Tensor | None]) -> Any:
+    if tensor is None:
+        return None
+    for index, out in enumerate(results):
         if tensor is out:
             return index
-    for arg, edge in zip(args, edges, strict=True):
-        if tensor is arg:
-            return edge
-    return None
+    return tensor.edge
+
+
+def _versions(grads: Sequence[Tensor | None]) -> list[int]:
+    return [0 if g is None else g._version for g in grads]

@@ -18,7 +18,7 @@ from ferrum.dtypes import float64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, GradcheckError, OperandError
 from ferrum.inplace import check_writable
 from ferrum.mode import current, enable_grad, no_grad
-from ferrum.op import flat
+from ferrum.operands import flat
 from ferrum.random import Generator
 from ferrum.tensor import Tensor
 

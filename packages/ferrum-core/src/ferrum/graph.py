@@ -8,6 +8,7 @@ so a graph is freed the moment the last tensor that needs it goes.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 next_sequence = itertools.count().__next__
+_tidying = threading.Lock()
 
 
 class Edge:
@@ -44,8 +46,8 @@ def edge_to(node: Node, index: int, array: Any) -> Edge:
     return edge
 
 
-Edges: TypeAlias = tuple["Edge | None | tuple[Edge | None, ...]", ...]
-Pieces: TypeAlias = Sequence["Tensor | None | Sequence[Tensor | None]"]
+Edges: TypeAlias = tuple["Edge | tuple[Edge | None, ...] | None", ...]
+Pieces: TypeAlias = Sequence["Tensor | Sequence[Tensor | None] | None"]
 
 
 class Node:
@@ -85,7 +87,10 @@ class Node:
         return tuple(edge.node for edge in self.all_edges())
 
     def register_hook(self, hook: Callable[[Pieces, list[Tensor | None]], Pieces | None]) -> Handle:
-        """Call `hook(grad_inputs, grad_outputs)` after this node; what it returns replaces grad_inputs."""
+        """Call `hook(grad_inputs, grad_outputs)` after this node.
+
+        What it returns replaces grad_inputs.
+        """
         return Handle.add(hooks_of(self).after, hook)
 
     def register_prehook(
@@ -175,11 +180,13 @@ class Storage:
         """Remember a view, without keeping it alive."""
         views = self._views
         if views is None:
-            views = self._views = []
             self._limit = 8
+            views = self._views = []
         elif len(views) >= self._limit:
-            views[:] = [ref for ref in views if ref() is not None]
-            self._limit = max(8, 2 * len(views))
+            with _tidying:  # while other threads may append
+                count = len(views)
+                views[:count] = [ref for ref in views[:count] if ref() is not None]
+                self._limit = max(8, 2 * len(views))
         views.append(weakref.ref(view))
 
     def views(self) -> list[TensorBase]:
@@ -191,7 +198,10 @@ def storage_of(tensor: TensorBase) -> Storage:
     """Return the storage of `tensor`, made at the first call: most tensors never need one."""
     storage = tensor.storage
     if storage is None:
-        storage = tensor.storage = Storage()
+        new = Storage()
+        storage = tensor.storage  # threads change places in a call, not from here to the write
+        if storage is None:
+            storage = tensor.storage = new
     return storage
 
 

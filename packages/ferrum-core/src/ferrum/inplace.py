@@ -15,7 +15,8 @@ from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from ferrum.graph import Edge, Leaf, edge_to, replay, storage_of
 from ferrum.mode import Mode, current, using
-from ferrum.op import OPS, Op, flat, operand
+from ferrum.op import OPS, Op
+from ferrum.operands import flat, operand
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
 
@@ -36,7 +37,7 @@ class WritingOp(Op[P, "Tensor"]):
         return super().dispatch(mode, args, attrs)
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
-        """Write, count the versions up, and record the step as the new history of what was written."""
+        """Write, count the versions up, and make the step the history of what was written."""
         device = self.device_of(args, attrs)
         written = flat([args[i] for i in self.writes])
         edges = [tensor.edge for tensor in written]
@@ -66,13 +67,13 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
             grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
             if step.name == "core.expand" and grown != shape and 0 not in grown:
                 raise ArgumentError(
-                    f"{name}: an expanded tensor has several elements in one place; clone() it first"
+                    f"{name}: several elements of an expanded tensor lie in one place; clone() it"
                 )
             shape = grown
 
 
 def rebase(tensor: Tensor, edge: Edge | None) -> None:
-    """Make `edge` the history of `tensor` after it was written, and renew that of all views beside it."""
+    """Make `edge` the history of what was written, and renew that of the views beside it."""
     base: TensorBase = tensor
     if tensor.view_of is not None:
         base, path = tensor.view_of
@@ -89,7 +90,7 @@ def rebase(tensor: Tensor, edge: Edge | None) -> None:
 
 
 def writes(*names: str) -> Callable[[Callable[P, Spec]], WritingOp[P]]:
-    """Declare an op that writes the operands called `names` and returns the first of its operands."""
+    """Declare an op that writes the operands called `names` and returns its first operand."""
 
     def declare(rule: Callable[P, Spec]) -> WritingOp[P]:
         made: WritingOp[P] = WritingOp(rule)

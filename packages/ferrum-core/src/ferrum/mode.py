@@ -48,7 +48,10 @@ class Observer:
 
 
 class Mode:
-    """One immutable state of the switches. `special` says whether there is more than `grad` to it."""
+    """One immutable state of the switches.
+
+    `special` says whether there is more than `grad` to it.
+    """
 
     __slots__ = ("grad", "interposers", "observers", "special")
 
@@ -81,7 +84,7 @@ class Mode:
         return Mode(grad, (), self.observers)
 
 
-_mode: ContextVar[Mode] = ContextVar("ferrum_mode", default=Mode())
+_mode: ContextVar[Mode] = ContextVar("ferrum_mode", default=Mode())  # noqa: B039 - immutable
 current = _mode.get
 set_mode = _mode.set
 reset_mode = _mode.reset

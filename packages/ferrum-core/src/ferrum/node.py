@@ -52,7 +52,8 @@ class OpNode(Node):
         """Return the inputs of an op whose gradient reads extra outputs, with their history."""
         if self.saved_inputs is None:
             raise GradientError(
-                f"{self.op.name}: its graph has been freed; pass retain_graph=True to the first backward"
+                f"{self.op.name}: its graph has been freed; pass retain_graph=True "
+                f"to the first backward"
             )
         return tuple(
             restore(self, entry, edge, create_graph=True)

@@ -1,10 +1,10 @@
 """One operation: its shape rule, its gradient, its fallback, and the call that joins them.
 
     @op
-    def matmul(a: TensorLike, b: TensorLike) -> Spec:        # the function is the shape-and-dtype rule
+    def matmul(a: TensorLike, b: TensorLike) -> Spec:     # the function is the shape-and-dtype rule
         ...
 
-    @matmul.gradient                                         # written in tensor ops: any order follows
+    @matmul.gradient                                      # written in tensor ops: any order follows
     def _(g, a, b, *, needs):
         return (g @ b.mT if needs[0] else None, a.mT @ g if needs[1] else None)
 
@@ -18,8 +18,6 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-import numpy as np
-
 from ferrum import base
 from ferrum.base import TensorBase
 from ferrum.device import Device
@@ -28,6 +26,7 @@ from ferrum.errors import DeviceError, GradientError, OperandError, UnsupportedE
 from ferrum.graph import Edge, Edges, Storage, edge_to, next_sequence, storage_of
 from ferrum.mode import Mode, current, reset_mode, set_mode, using
 from ferrum.node import OpNode, save
+from ferrum.operands import array_of, edge_of, flat, operand, requires_grad, wrapped
 from ferrum.promotion import SCALARS, promoted
 from ferrum.spec import Spec
 
@@ -101,10 +100,10 @@ class Op(Generic[P, R]):
     def gradient(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Give the gradient: `rule(g, *saved, needs=, **attributes)`, one gradient per input.
 
-        Positional names after `g` say what is kept for backward: inputs and outputs of the op. `g` is
-        the gradient of the output, a tuple where the op has several outputs (None = zero). `needs` has
-        an entry per input: None where no gradient is wanted, else the input's shape and dtype. An op of
-        one input returns its gradient, any other a tuple.
+        Positional names after `g` say what is kept for backward: inputs and outputs of the op. `g`
+        is the gradient of the output, a tuple where the op has several outputs (None = zero).
+        `needs` has an entry per input: None where no gradient is wanted, else the input's shape
+        and dtype. An op of one input returns its gradient, any other a tuple.
         """
         code = rule.__code__
         count = code.co_argcount
@@ -129,7 +128,7 @@ class Op(Generic[P, R]):
 
     @property
     def tier(self) -> int:
-        """0 = memory and views, 1 = primitive, 2 = has a fallback, so that a backend may leave it out."""
+        """0 = memory and views, 1 = primitive, 2 = has a fallback: a backend may leave it out."""
         if self.compose is not None:
             return 2
         return 0 if self.rule.__module__ in ("ferrum.ops.memory", "ferrum.ops.views") else 1
@@ -150,7 +149,7 @@ class Op(Generic[P, R]):
         args = self._operands(args)
         if self.promote:
             args = promoted(self, args)
-        recording = mode.grad and any([_requires_grad(arg) for arg in args])
+        recording = mode.grad and any(map(requires_grad, args))
         if recording and self.vjp is None and self.differentiable:
             return self._transparent(mode, args, attrs)
         if mode.interposers:
@@ -165,7 +164,7 @@ class Op(Generic[P, R]):
         """Compute the outputs on the device of `args`, and record the step."""
         device = self.device_of(args, attrs)
         result = self.compute(mode, device, args, attrs)
-        outs = (self.viewed(args[0], result, attrs),) if self.view else _wrapped(result, device)
+        outs = (self.viewed(args[0], result, attrs),) if self.view else wrapped(result, device)
         if recording:
             self.record(mode, args, attrs, outs, device)
         return outs[0] if len(self.outputs) == 1 else outs
@@ -178,7 +177,7 @@ class Op(Generic[P, R]):
         if kernel is not None:
             if "device" in attrs:
                 attrs = {name: value for name, value in attrs.items() if name != "device"}
-            result = kernel(*[_array(arg) for arg in args], **attrs)
+            result = kernel(*[array_of(arg) for arg in args], **attrs)
             if result is not NotImplemented:
                 for observer in mode.observers:
                     observer.ran(self, device, True)
@@ -214,8 +213,8 @@ class Op(Generic[P, R]):
     def _operands(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(args) != len(self.inputs):
             raise OperandError(
-                f"{self.__name__}: expected {len(self.inputs)} operands ({', '.join(self.inputs)}), "
-                f"got {len(args)}"
+                f"{self.__name__}: expected {len(self.inputs)} operands, "
+                f"({', '.join(self.inputs)}), got {len(args)}"
             )
         return tuple([operand(self.__name__, arg) for arg in args])
 
@@ -240,7 +239,8 @@ class Op(Generic[P, R]):
     def viewed(self, x: TensorBase, result: Any, attrs: dict[str, Any]) -> Tensor:
         """Return the kernel's array as a tensor that knows whose memory it shows.
 
-        A kernel that may have to copy returns a pair: the array, and whether it is a view after all.
+        A kernel that may have to copy returns a pair: the array, and whether it is a view after
+        all.
         """
         array, shares = result if result.__class__ is tuple else (result, True)
         out = base.Tensor(array, x.device)
@@ -261,7 +261,7 @@ class Op(Generic[P, R]):
         device: Device,
     ) -> None:
         """Make the node of this call, and lead the edges of `outs` to it."""
-        node = self.node(tuple([_edge(arg) for arg in args]), attrs, device)
+        node = self.node(tuple([edge_of(arg) for arg in args]), attrs, device)
         values = (*args, *outs)
         node.saved = [save(values[i]) for i in self.keeps]
         if self.reads_extra:
@@ -340,7 +340,10 @@ class UnaryOp(Op[P, R]):
                     value = out if i else x
                     storage = value.storage
                     if storage is None:
-                        storage = value.storage = Storage()
+                        new = Storage()
+                        storage = value.storage  # another thread may have been here: see storage_of
+                        if storage is None:
+                            storage = value.storage = new
                     saved.append((value.array, storage, storage.version))
                 edge = out.edge = Edge()
                 edge.node = node
@@ -402,7 +405,10 @@ class BinaryOp(Op[P, R]):
                         continue
                     storage = value.storage
                     if storage is None:
-                        storage = value.storage = Storage()
+                        new = Storage()
+                        storage = value.storage  # another thread may have been here: see storage_of
+                        if storage is None:
+                            storage = value.storage = new
                     saved.append((value.array, storage, storage.version))
                 edge = out.edge = Edge()
                 edge.node = node
@@ -410,55 +416,6 @@ class BinaryOp(Op[P, R]):
                 edge.shape = result.shape
                 edge.dtype = result.dtype
             return out
-
-
-def _wrapped(result: Any, device: Device) -> tuple[Tensor, ...]:
-    results = result if isinstance(result, tuple) else (result,)
-    tensor = base.Tensor
-    return tuple([x if isinstance(x, tensor) else tensor(x, device) for x in results])
-
-
-def flat(args: Sequence[Any]) -> list[Any]:
-    """Return the operands with lists of tensors unfolded."""
-    found: list[Any] = []
-    for arg in args:
-        if isinstance(arg, (list, tuple)):
-            found += arg
-        else:
-            found.append(arg)
-    return found
-
-
-def operand(name: str, value: Any) -> Any:
-    """Return `value` if an op can take it: a tensor, a number, None, or a list of tensors."""
-    if isinstance(value, TensorBase) or value is None or value.__class__ in SCALARS:
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (list, tuple)):
-        return [operand(name, each) for each in value]
-    raise OperandError(
-        f"{name}: expected a tensor or a number, got {type(value).__module__}."
-        f"{type(value).__name__}; make a tensor with fe.tensor(...)"
-    )
-
-
-def _requires_grad(arg: Any) -> bool:
-    if arg.__class__ is list:
-        return any([_requires_grad(each) for each in arg])
-    return isinstance(arg, TensorBase) and arg.edge is not None
-
-
-def _edge(arg: Any) -> Any:
-    if arg.__class__ is list:
-        return tuple([_edge(each) for each in arg])
-    return arg.edge if isinstance(arg, TensorBase) else None
-
-
-def _array(arg: Any) -> Any:
-    if arg.__class__ is list:
-        return [_array(each) for each in arg]
-    return arg.array if isinstance(arg, TensorBase) else arg
 
 
 def op_named(name: str) -> Op[..., Any]:

@@ -127,9 +127,14 @@ def load(point: EntryPoint) -> Any:
             raise
         except BaseException as error:  # SystemExit, too, must not end the program
             raise PluginError(
-                f"{who_is(point)}: importing {point.value!r} failed: {_cause(error)}; mend it, or: "
-                f"pip uninstall {distribution_name(point)}"
+                f"{who_is(point)}: importing {point.value!r} failed: {_cause(error)}",
+                mend=remedy(distribution_name(point)),
             ) from error
+
+
+def remedy(distribution: str) -> str:
+    """Return what to do about a plugin when nothing better is known."""
+    return f"pip install --upgrade {distribution}, or do without: pip uninstall {distribution}"
 
 
 def _cause(error: BaseException) -> str:
@@ -180,8 +185,8 @@ def chosen(kind: str) -> EntryPoint:
     if len(points) > 1 and distribution_name(points[0]) != CORE:
         rivals = " and ".join(map(distribution_of, points))
         raise PluginError(
-            f"device {kind!r} is offered twice, by {rivals}; pip uninstall one, or set FERRUM_PLUGINS "
-            f"to the names of those that shall be loaded"
+            f"device {kind!r} is offered by {rivals}",
+            mend="pip uninstall one of them, or set FERRUM_PLUGINS to the plugins you want",
         )
     return points[0]
 
@@ -247,11 +252,11 @@ def _fault_kept(name: str) -> Iterator[None]:
     """Try once: what fails is kept, and raised again without another try."""
     fault = _faults.get(name)
     if fault is not None:
-        raise PluginError(*fault.args) from fault.__cause__
+        raise PluginError(fault.what, mend=fault.mend) from fault.__cause__
     try:
         yield
     except PluginError as error:
-        _faults[name] = PluginError(*error.args)
+        _faults[name] = PluginError(error.what, mend=error.mend)  # without the frames of this call
         _faults[name].__cause__ = error.__cause__
         raise
 
@@ -260,7 +265,7 @@ def _open(kind: str, index: int) -> Device:
     plugin = _plugin(kind)
     name = f"{kind}:{index}"
     if index >= plugin.count:
-        raise DeviceError(f"no device {name!r}: there are {plugin.count} of kind {kind!r}")
+        raise DeviceError(f"no device {name!r}: this machine has {plugin.count} of kind {kind!r}")
     with _fault_kept(name), _blamed(plugin.who, f"ferrum_backend({index})"):
         backend: Backend = check_backend(
             plugin.hooks.ferrum_backend(index=index), plugin.who, plugin.distribution
@@ -343,7 +348,9 @@ def set_default_device(name: str | Device) -> None:
 
 # ---- op libraries
 
-_ops_loaded: dict[str, PluginError | None] = {}  # by distribution and name: a module is run only once
+_ops_loaded: dict[
+    str, PluginError | None
+] = {}  # by distribution and name: a module is run only once
 
 
 def load_ops() -> dict[str, PluginError]:

@@ -30,7 +30,10 @@ _default = [float32]
 
 
 def get_default_dtype() -> DType:
-    """Return the dtype of new floating-point tensors: float32 unless `set_default_dtype` was called."""
+    """Return the dtype of new floating-point tensors.
+
+    Float32 unless `set_default_dtype` was called.
+    """
     return _default[0]
 
 

@@ -34,7 +34,7 @@ def dtype_of(*operands: Any) -> DType:
 
 
 def elementwise(function: Callable[..., Any], dtype: DType | None = None) -> Callable[..., Array]:
-    """Return a kernel that applies a NumPy function, with a result of `dtype` or of the operands' dtype."""
+    """Return a kernel that applies a NumPy function, with a result of `dtype` or the operands'."""
 
     def kernel(*operands: Any) -> Array:
         with np.errstate(all="ignore"):
@@ -154,7 +154,7 @@ def expand(x: Array, *, shape: tuple[int, ...]) -> Array:
 
 def getitem(x: Array, *, key: Sequence[Any]) -> Array:
     """Return the view that `key` picks."""
-    return x[tuple(_basic(entry) for entry in key) + (...,)]
+    return x[(*map(_basic, key), ...)]
 
 
 def _basic(entry: Any) -> int | slice | None:
@@ -255,7 +255,7 @@ def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulat
 
 
 def _beside(name: str, x: Array, index: Array, axis: int) -> tuple[Any, ...]:
-    if index.size and not (0 <= index.min() and index.max() < x.shape[axis]):
+    if index.size and not (index.min() >= 0 and index.max() < x.shape[axis]):
         raise OutOfRangeError(f"{name}: an index lies outside axis {axis} of size {x.shape[axis]}")
     grid: list[Any] = list(np.indices(index.shape, sparse=True))
     grid[axis] = index

@@ -29,8 +29,8 @@ class Input:
 class Sample:
     """One call: operands (`Input`, number, None or a list of them) and attributes.
 
-    `error` is the class that the op must raise, None for a good call. `smooth` says that the function
-    is differentiable at this point, so that finite differences mean something there.
+    `error` is the class that the op must raise, None for a good call. `smooth` says that the
+    function is differentiable at this point, so that finite differences mean something there.
     """
 
     inputs: tuple[Any, ...]
@@ -58,7 +58,7 @@ class Sampler:
         return Sample(inputs, attrs, error)
 
     def real(self, *shape: int, low: float = -2.0, high: float = 2.0) -> Input:
-        """Return distinct values between `low` and `high`, none of them near an integer or a half."""
+        """Return distinct values between `low` and `high`, none near an integer or a half."""
         size = int(np.prod(shape))
         values = low + (high - low) * (self._rng.permutation(size) + 0.37) / max(size, 1)
         near = np.abs(values * 2 - np.round(values * 2)) < 0.1

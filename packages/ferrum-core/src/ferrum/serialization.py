@@ -35,8 +35,8 @@ def load_file(
 ) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors file by name.
 
-    On the host's devices they are mapped from the file, read when first touched; writing to them does
-    not change it. Raises CheckpointError where the file is not what it says.
+    On the host's devices they are mapped from the file, read when first touched; writing to them
+    does not change it. Raises CheckpointError where the file is not what it says.
     """
     arrays, _ = safetensors_io.read_arrays(filename)
     return {name: from_numpy(array, device=device) for name, array in arrays.items()}

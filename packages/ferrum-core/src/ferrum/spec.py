@@ -14,9 +14,14 @@ class TensorLike(Protocol):
     """Anything with a shape and a dtype: a tensor, a `Spec`, a backend's array."""
 
     @property
-    def shape(self) -> Shape: ...
+    def shape(self) -> Shape:
+        """The size along each axis."""
+        ...
+
     @property
-    def dtype(self) -> DType: ...
+    def dtype(self) -> DType:
+        """The dtype of the elements."""
+        ...
 
 
 class Spec(NamedTuple):
@@ -27,7 +32,7 @@ class Spec(NamedTuple):
 
 
 def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
-    """Return the shape that `shapes` broadcast to together, or raise ShapeError in the name of `name`."""
+    """Return the shape that `shapes` broadcast to; the ShapeError is raised in the name `name`."""
     ndim = max(map(len, shapes))
     padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
     out = []

@@ -20,7 +20,8 @@ from ferrum.device import Device, KernelCache
 from ferrum.dtypes import DType, DTypeLike, as_dtype, float32, is_floating
 from ferrum.errors import ArgumentError, FerrumError, UnsupportedError
 from ferrum.mode import Mode, Observer, using
-from ferrum.op import OPS, Op, flat
+from ferrum.op import OPS, Op
+from ferrum.operands import flat
 from ferrum.plugins import load_ops
 from ferrum.samples import Input, Sample, Sampler
 from ferrum.spec import Shape
@@ -63,7 +64,7 @@ def supports(
         return Support(reason=f"no op is called {op!r}")
     if wanted is not None and wanted not in device.backend.dtypes:
         return Support(reason=f"device '{device}' has no {wanted.name}")
-    if order and not found.differentiable:
+    if order and not (found.differentiable and found.inputs):
         return Support(reason=f"{found.name} has no derivative")
     return _best(device, found, wanted, order)
 

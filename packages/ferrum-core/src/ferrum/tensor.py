@@ -172,7 +172,10 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
             hooks_of(edge.node).retained.setdefault(edge.index, None)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
-        """Call `hook(gradient)` when the gradient of this tensor is known; what it returns replaces it."""
+        """Call `hook(gradient)` when the gradient of this tensor is known.
+
+        What it returns replaces it.
+        """
         edge = self._edge("register_hook")
         return Handle.add(hooks_of(edge.node).tensor.setdefault(edge.index, {}), hook)
 
@@ -207,7 +210,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         return self.fill_(0)
 
     def adopt(self, source: Tensor) -> Tensor:
-        """Take the memory, dtype and device of `source`, and stay the same object: what modules do in `to`.
+        """Take the memory, dtype and device of `source`, and stay the same object.
 
         The gradient goes along, cast and moved. Raises GradientError unless self is a leaf.
         """

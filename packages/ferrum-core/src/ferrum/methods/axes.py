@@ -48,7 +48,7 @@ def sizes_of(sizes: tuple[Any, ...]) -> Shape:
 
 
 def resolved(name: str, shape: Shape, count: int) -> Shape:
-    """Return `shape` with its -1, of which there may be one, replaced so that it holds `count` elements."""
+    """Return `shape` with its -1, if there is one, replaced so that it holds `count` elements."""
     if -1 not in shape:
         return shape
     known = prod(size for size in shape if size != -1)

@@ -127,7 +127,7 @@ class Conversion(TensorBase):
         return self._host("tolist").tolist()
 
     def numpy(self, *, force: builtins.bool = False) -> npt.NDArray[Any]:
-        """Return the values as a NumPy array that shares memory with self where the device is the host's.
+        """Return the values as a NumPy array, which shares memory with self on the host's devices.
 
         Raises GradientError if self requires grad, unless `force`.
         """
@@ -168,8 +168,8 @@ class Conversion(TensorBase):
     def _one(self, name: str) -> Any:
         if np.prod(self.shape) != 1:
             raise ShapeError(
-                f"{name}: the truth or value of a tensor of shape {self.shape} is ambiguous; use any() "
-                f"or all()"
+                f"{name}: the value of a tensor of shape {self.shape} is ambiguous; "
+                f"use any() or all()"
             )
         return self._host(name).reshape(()).item()
 

@@ -92,7 +92,10 @@ class Elementwise(Operators):
         return choose(mask, value, as_tensor(self))
 
     def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:
-        """Return self raised to at least `min` and lowered to at most `max`: numbers, or tensors."""
+        """Return self raised to at least `min` and lowered to at most `max`.
+
+        Numbers, or tensors.
+        """
         if min is None and max is None:
             raise ArgumentError("clamp: expected min or max")
         bounds = [each for each in (min, max) if each is not None]
@@ -163,7 +166,7 @@ class Elementwise(Operators):
         return ops.tanh(self)
 
     def erf(self) -> Tensor:
-        """Return the error function of self, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to self."""
+        """Return the error function: 2/sqrt(pi) times the integral of exp(-t*t) from 0 to self."""
         return ops.erf(self)
 
     def floor(self) -> Tensor:

@@ -54,7 +54,7 @@ class Indexing(TensorBase):
         return ops.gather(self, index, axis=one_axis("gather", dim, self.ndim))
 
     def scatter_add(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
-        """Return a copy of self with out[.., index[.., i, ..], ..] += src[.., i, ..] along `dim`."""
+        """Return a copy with out[.., index[.., i, ..], ..] += src[.., i, ..] along `dim`."""
         return ops.scatter_add(self, index, src, axis=one_axis("scatter_add", dim, self.ndim))
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
@@ -91,7 +91,10 @@ def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:
 
 
 def _entry(x: Tensor, entry: Any) -> Any:
-    """Return one entry of a key in its plain form: int, slice, None, Ellipsis, or an index tensor."""
+    """Return one entry of a key in its plain form.
+
+    Int, slice, None, Ellipsis, or an index tensor.
+    """
     if entry is None or entry is Ellipsis or isinstance(entry, slice):
         return entry
     if isinstance(entry, TensorBase):

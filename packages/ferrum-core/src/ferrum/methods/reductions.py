@@ -59,7 +59,7 @@ class Reductions(TensorBase):
         return self._along(ops.var, dim, keepdim, correction=correction)
 
     def std(self, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-        """Return the standard deviation along `dim`, with Bessel's correction unless `correction` is 0."""
+        """Return the standard deviation along `dim`, corrected unless `correction` is 0."""
         return self.var(dim, correction=correction, keepdim=keepdim).sqrt()
 
     def amax(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
@@ -148,7 +148,10 @@ class Reductions(TensorBase):
         return op(x, axis=axis) if self.ndim else op(x.reshape(1), axis=0).reshape(())
 
     def norm(self, p: float | str = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
-        """Return the vector p-norm along `dim`: (sum |self|**p)**(1/p); p may be inf, -inf, 0 or "fro"."""
+        """Return the vector p-norm along `dim`: (sum |self|**p)**(1/p).
+
+        P may be inf, -inf, 0 or "fro".
+        """
         if not is_floating(self.dtype):
             raise DTypeError(f"norm: expected a floating-point tensor, got {self.dtype.name}")
         x = as_tensor(self)
@@ -182,6 +185,6 @@ class Reductions(TensorBase):
         return ops.argsort(x, axis=axis, descending=descending)
 
     def topk(self, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
-        """Return the k largest (or smallest) elements along `dim`, in order, and where they stood."""
+        """Return the k largest (or smallest) elements along `dim` in order, and where they were."""
         values, indices = self.sort(dim, descending=largest)
         return ValuesAndIndices(values.narrow(dim, 0, k), indices.narrow(dim, 0, k))

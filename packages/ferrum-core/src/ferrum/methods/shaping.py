@@ -46,12 +46,15 @@ class Shaping(TensorBase):
         return ops.reshape(self, shape=resolved("reshape", sizes_of(shape), prod(self.shape)))
 
     def view(self, *shape: Any) -> Tensor:
-        """Return self in another shape without copying; ShapeError where the layout needs a copy."""
+        """Return self in another shape without copying.
+
+        ShapeError where the layout needs a copy.
+        """
         out = as_tensor(self).reshape(*shape)
         if out.view_of is None:
             raise ShapeError(
-                f"view: the layout of this {self.shape} tensor does not allow a view as {out.shape}; "
-                f"use reshape"
+                f"view: the layout of this {self.shape} tensor does not allow a view as "
+                f"{out.shape}; use reshape"
             )
         return out
 
@@ -116,12 +119,12 @@ class Shaping(TensorBase):
         return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
         """Self with its axes reversed."""
         return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
 
     @property
-    def mT(self) -> Tensor:
+    def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
         """Self with its last two axes exchanged."""
         if self.ndim < 2:
             raise ShapeError(f"mT: expected at least 2 dimensions, got {self.ndim}")
@@ -162,7 +165,7 @@ class Shaping(TensorBase):
         axis = one_axis("narrow", dim, self.ndim)
         size = self.shape[axis] if self.ndim else 0
         if not (
-            0 <= length and -size <= start <= size and start % max(size, 1) + length <= max(size, 1)
+            length >= 0 and -size <= start <= size and start % max(size, 1) + length <= max(size, 1)
         ):
             raise OutOfRangeError(
                 f"narrow: {length} entries from {start} on leave dim {dim} of size {size}"
@@ -175,7 +178,7 @@ class Shaping(TensorBase):
         return as_tensor(self)[(*[slice(None)] * axis, index)]
 
     def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-        """Return views of `split_size` entries each (the last may be shorter), or of these sizes."""
+        """Return views of `split_size` entries (the last may be shorter), or of these sizes."""
         axis = one_axis("split", dim, self.ndim)
         size = self.shape[axis]
         if isinstance(split_size, int):
@@ -212,7 +215,7 @@ class Shaping(TensorBase):
         return ops.copy(x)
 
     def is_contiguous(self) -> bool:
-        """Return whether the elements lie in row-major order without gaps, as far as the backend knows."""
+        """Return whether the elements are known to lie in row-major order without gaps."""
         return self.device.backend.is_contiguous(self.array)
 
     def contiguous(self) -> Tensor:
@@ -220,7 +223,7 @@ class Shaping(TensorBase):
         return as_tensor(self) if self.is_contiguous() else ops.copy(self)
 
     def matmul(self, other: Tensor) -> Tensor:
-        """Return the matrix product, of vectors, matrices, or batches of matrices that broadcast."""
+        """Return the matrix product: of vectors, matrices, or batches that broadcast."""
         try:
             vectors = len(self.array.shape) < 2 or len(other.array.shape) < 2
         except AttributeError:  # not a tensor: the op says so

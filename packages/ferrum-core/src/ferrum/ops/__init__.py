@@ -1,6 +1,7 @@
 """The op table: every operation of the core, under its array-API name.
 
-These are the plain ops, whose attributes are normalised; `ferrum` and `Tensor` have the public ones.
+These are the plain ops, whose attributes are normalised; `ferrum` and `Tensor` have the public
+ones.
 """
 
 from ferrum.ops.elementwise import (

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @op
 def where(condition: TensorLike, x1: Operand, x2: Operand) -> Spec:
-    """Return x1 where the condition holds, else x2. The condition is bool, x1 and x2 of one dtype."""
+    """Return x1 where the condition holds, else x2.
+
+    The condition is bool, x1 and x2 of one dtype.
+    """
     if condition.dtype is not bool_:
         raise DTypeError(f"where: expected a bool condition, got {condition.dtype.name}")
     tensors = [x for x in (x1, x2) if x.__class__ not in SCALARS]
@@ -100,9 +103,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
-abs = unary(
-    "abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME
-)
+abs = unary("abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME)
 sign = unary("sign", "Return -1, 0 or 1: the sign of x.", lambda g: g * 0, points=EXTREME)
 exp = unary(
     "exp",
@@ -178,13 +179,28 @@ erf = unary(
     ulp=4,
     points=EXTREME,
 )
-floor = unary("floor", "Return the largest integer not above x.", lambda g: g * 0, points=EXTREME)
-ceil = unary("ceil", "Return the smallest integer not below x.", lambda g: g * 0, points=EXTREME)
-trunc = unary("trunc", "Return x without its fraction.", lambda g: g * 0, points=EXTREME)
+floor = unary(
+    "floor",
+    "Return the largest integer not above x.",
+    lambda g: g * 0,
+    kinds=NUMBERS,
+    points=EXTREME,
+)
+ceil = unary(
+    "ceil",
+    "Return the smallest integer not below x.",
+    lambda g: g * 0,
+    kinds=NUMBERS,
+    points=EXTREME,
+)
+trunc = unary(
+    "trunc", "Return x without its fraction.", lambda g: g * 0, kinds=NUMBERS, points=EXTREME
+)
 round = unary(
     "round",
     "Return the nearest integer, the even one at a half.",
     lambda g: g * 0,
+    kinds=NUMBERS,
     points=(*EXTREME, 0.5, 1.5, 2.5, -0.5),
 )
 logical_not = unary("logical_not", "Return whether x is 0.", None, truth=True, points=EXTREME)
@@ -411,12 +427,12 @@ def _(x: Tensor) -> Tensor:
 
 @isinf.fallback
 def _(x: Tensor) -> Tensor:
-    return x.abs() == INF
+    return bitwise_or(equal(x, INF), equal(x, -INF))
 
 
 @isfinite.fallback
 def _(x: Tensor) -> Tensor:
-    return (x - x) == 0
+    return equal(x * 0, 0)
 
 
 @logical_and.fallback

@@ -34,7 +34,10 @@ def shape_of(x: Operand) -> Shape:
 
 
 def spec_of(name: str, kinds: str, *operands: Operand) -> Spec:
-    """Return the spec of an elementwise result; `kinds` are the categories of dtype that are allowed."""
+    """Return the spec of an elementwise result.
+
+    `kinds` are the categories of dtype that are allowed.
+    """
     dtype = next(x.dtype for x in operands if x.__class__ not in SCALARS)  # type: ignore[union-attr]
     if _KIND[CATEGORY[dtype]] not in kinds:
         allowed = " or ".join(
@@ -78,7 +81,10 @@ def unary(
     ulp: float = 0.0,
     truth: bool = False,
 ) -> Unary:
-    """Declare an op of one operand. `points` are values off the smooth road that tests try as well."""
+    """Declare an op of one operand.
+
+    `points` are values off the smooth road that tests try as well.
+    """
 
     def rule(x: TensorLike) -> Spec:
         spec = spec_of(name, kinds, x)

@@ -192,7 +192,10 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 @op(differentiable=False)
 def argsort(x: TensorLike, *, axis: int, descending: bool) -> Spec:
-    """Return the indices that sort x along `axis`; equals keep their order, NaN counts as largest."""
+    """Return the indices that sort x along `axis`.
+
+    Equals keep their order, NaN counts as largest.
+    """
     if not 0 <= axis < len(x.shape):
         raise ShapeError(f"argsort: {axis} is not an axis of shape {x.shape}")
     return Spec(x.shape, int64)

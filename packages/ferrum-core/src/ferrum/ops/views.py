@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
 
-# Per axis: an index, which drops the axis, or (start, count, step); None makes a new axis of size 1.
+# Per axis: an index, which drops it, or (start, count, step); None makes a new axis of size 1.
 Range: TypeAlias = tuple[int, int, int]
 Key: TypeAlias = tuple[int | Range | None, ...]
 

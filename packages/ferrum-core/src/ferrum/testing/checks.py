@@ -1,0 +1,251 @@
+"""What is asked of one call: its value, its dtype, whom it writes to, how it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ferrum import ops, philox
+from ferrum.dtypes import DTYPES, is_floating
+from ferrum.errors import FerrumError, UnsupportedError
+from ferrum.mode import no_grad
+from ferrum.op import Op
+from ferrum.tensor import Tensor
+from ferrum.testing.calls import Array, Call, download, upload
+from ferrum.testing.failures import ConformanceFailure, NotApplicable, excerpt
+from ferrum.testing.trials import Trial
+from ferrum.testing.ulps import check_close
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ferrum.testing.cases import Case
+
+# Standards leave open which zero these return, of two that are equal but for their signs.
+EITHER_ZERO = frozenset(
+    f"core.{name}" for name in ("maximum", "minimum", "max", "min", "relu", "sign", "clip")
+)
+
+
+def check_kernel(case: Case) -> None:
+    """A device must have a kernel of its own for every op without a fallback."""
+    op, device = case.op, case.device
+    if device.kernels[op] is None and op.compose is None:
+        raise ConformanceFailure(
+            f"{op.name} has no fallback, and the backend has no kernel for it",
+            expected=f"kernels[{op.name!r}], of revision {op.revision}",
+            got=device.kernels.ignored.get(op.name, "none"),
+        )
+
+
+def check_value(case: Case) -> None:
+    """The values are those of float64, within the tolerance that the op declares."""
+    trial = case.trial()
+    compare_values(case.op, trial.run(), trial.call)
+
+
+def compare_values(op: Op[..., Any], outs: list[Tensor], call: Call) -> None:
+    """Raise ConformanceFailure unless `outs` are the values that `call` must give."""
+    if len(outs) != len(call.wanted):
+        raise ConformanceFailure(
+            "the op has another number of outputs", expected=len(call.wanted), got=len(outs)
+        )
+    for out, want in zip(outs, call.wanted, strict=True):
+        got = download(out)
+        if got.shape != want.shape or (not is_floating(got.dtype) and got.dtype != want.dtype):
+            raise ConformanceFailure(
+                "the result has the wrong shape or dtype", expected=excerpt(want), got=excerpt(got)
+            )
+        zeros = op.name.removesuffix("_") not in EITHER_ZERO
+        # An op's in-place form is as exact as the op.
+        like = getattr(op, "twin", op)
+        check_close(got, want, got.dtype, ulp=like.ulp, scale=like.scale, zeros=zeros)
+
+
+def check_spec(case: Case) -> None:
+    """Shape and dtype are the rule's; dtypes are the singletons of `ferrum.dtypes`."""
+    trial = case.trial()
+    for out, spec in zip(trial.run(), trial.call.rule(case.device), strict=True):
+        array = out.array
+        fits = len(array.shape) == len(spec.shape) and all(
+            size in (-1, found) for size, found in zip(spec.shape, array.shape, strict=True)
+        )
+        host = out.device.backend.to_numpy(array)
+        same = host.shape == array.shape and host.dtype == array.dtype
+        if not (fits and type(array.shape) is tuple and array.dtype is spec.dtype and same):
+            raise ConformanceFailure(
+                "shape and dtype are not those of the op's rule, on the device and on the host",
+                expected=f"{spec.dtype.name} {spec.shape}",
+                got=f"{_dtype_text(array.dtype)} {array.shape}, on the host {host.dtype} {host.shape}",
+            )
+
+
+def _dtype_text(dtype: Any) -> str:
+    known = any(dtype is each for each in DTYPES)
+    return str(dtype) if known else f"{dtype} (not the object of ferrum.dtypes)"
+
+
+def check_inputs(case: Case) -> None:
+    """Operands stay as they are; of those that the op writes, only what it was given to write."""
+    trial = case.trial()
+    outs = trial.run()
+    for i, placed in enumerate(trial.read):
+        if not placed.intact():
+            raise ConformanceFailure(
+                f"the op wrote into operand {i} of those that it may only read",
+                expected=excerpt(placed.before),
+                got=excerpt(download(placed.base)),
+            )
+    for placed, out in zip(trial.written, outs, strict=False):
+        expected, got = placed.base_with(download(out)), download(placed.base)
+        if expected.tobytes() != got.tobytes():
+            raise ConformanceFailure(
+                "what was written is not what the op returned, or it wrote beside its operand",
+                expected=excerpt(expected),
+                got=excerpt(got),
+            )
+
+
+def check_alias(case: Case) -> None:
+    """Writing into operands afterwards changes the result of a view, and of nothing else."""
+    trial = case.trial()
+    outs = trial.run()
+    if not trial.placed:
+        _check_fresh(case, outs)
+        return
+    shares = trial.op.view and outs[0].view_of is not None
+    if trial.op.view and not shares and case.layout == "contiguous":
+        raise ConformanceFailure("of a contiguous operand the op must give a view, it gave a copy")
+    before = [download(out) for out in outs]
+    for placed in trial.read:
+        _overwrite(placed.base)
+    for old, out in zip(before, outs, strict=True):
+        got = download(out)
+        if shares and (got == old).any():
+            raise ConformanceFailure(
+                "a view must share memory with its operand, but a write to the operand does not show",
+                expected=excerpt(_other(old)),
+                got=excerpt(got),
+            )
+        if not shares and got.tobytes() != old.tobytes():
+            raise ConformanceFailure(
+                "the result shares memory with an operand, and the op is not declared a view",
+                expected=excerpt(old),
+                got=excerpt(got),
+            )
+
+
+def _check_fresh(case: Case, outs: list[Tensor]) -> None:
+    """Two calls that create a tensor may not give the same memory."""
+    again = case.trial().run()
+    before = [download(out) for out in again]
+    for out in outs:
+        _overwrite(out)
+    for old, out in zip(before, again, strict=True):
+        if download(out).tobytes() != old.tobytes():
+            raise ConformanceFailure("two calls gave the same memory: a write to one shows in both")
+
+
+def _other(values: Array) -> Array:
+    """Return an array that differs from `values` everywhere."""
+    return np.asarray(values == 0).astype(values.dtype)
+
+
+def _overwrite(tensor: Tensor) -> None:
+    with no_grad():
+        ops.copy_(tensor, upload(tensor.device, _other(download(tensor))))
+
+
+def check_repeat(case: Case) -> None:
+    """The same call gives the same bits."""
+    first, second = ([download(out) for out in case.trial().run()] for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        if a.tobytes() != b.tobytes():
+            raise ConformanceFailure(
+                "two equal calls gave different bits", expected=excerpt(a), got=excerpt(b)
+            )
+
+
+PHILOX = {
+    "core.uniform": philox.uniform,
+    "core.normal": philox.normal,
+    "core.randint": philox.randint,
+    "core.randperm": philox.permutation,
+}
+
+
+def check_random(case: Case) -> None:
+    """Random numbers are, bit by bit, those of `ferrum.philox`; of other ops, those of `reference`."""
+    trial = case.trial()
+    outs = trial.run()
+    draw = PHILOX.get(case.op.name)
+    if draw is None:
+        compare_values(case.op, outs, trial.call)
+        return
+    attrs = {name: value for name, value in trial.attrs.items() if name != "device"}
+    want, got = np.asarray(draw(**attrs)), download(outs[0])
+    if want.tobytes() != got.tobytes() or want.shape != got.shape:
+        raise ConformanceFailure(
+            f"the bits are not those of ferrum.philox.{draw.__name__}",
+            expected=excerpt(want),
+            got=excerpt(got),
+        )
+
+
+def check_fallback(case: Case) -> None:
+    """The fallback gives what the kernel gives: both hold the op's tolerance."""
+    trial = case.trial()
+    compare_values(case.op, trial.decompose(), trial.call)
+
+
+def check_errors(case: Case) -> None:
+    """A bad call raises the error of the op's rule, and leaves its operands as they were."""
+    error = case.error
+    assert error is not None  # only bad calls are asked this
+    trial = case.trial()
+    try:
+        outs = trial.run()
+    except error as raised:
+        if isinstance(raised, FerrumError) and ": " not in str(raised):
+            raise ConformanceFailure(
+                "the error does not say which op it comes from",
+                expected=f"{case.op.__name__}: ...",
+                got=str(raised),
+            ) from raised
+    except Exception as raised:
+        raise ConformanceFailure(
+            "a bad call raised the wrong error",
+            expected=error.__name__,
+            got=f"{type(raised).__name__}: {raised}",
+        ) from raised
+    else:
+        raise ConformanceFailure(
+            "a bad call was accepted",
+            expected=error.__name__,
+            got=", ".join(excerpt(download(out)) for out in outs),
+        )
+    for placed in trial.placed:
+        if not placed.intact() or placed.tensor._version:
+            raise ConformanceFailure(
+                "a bad call changed an operand before it raised",
+                expected=excerpt(placed.before),
+                got=excerpt(download(placed.base)),
+            )
+
+
+def check_dtypes(case: Case) -> None:
+    """A dtype that the rule refuses raises DTypeError; one that it allows works where the device has it."""
+    if case.error is not None:
+        check_errors(case)
+        return
+    foreign = case.call.dtypes(case.device) - case.device.backend.dtypes
+    try:
+        case.trial().run()
+    except UnsupportedError:
+        if not foreign:
+            raise
+    else:
+        if foreign:
+            names = ", ".join(sorted(dtype.name for dtype in foreign))
+            raise NotApplicable(f"works although the backend does not claim {names}")

@@ -1,0 +1,90 @@
+"""One call made on the device under test."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ferrum import ops
+from ferrum.device import Device
+from ferrum.dtypes import is_floating
+from ferrum.mode import current, no_grad
+from ferrum.promotion import promoted
+from ferrum.tensor import Tensor
+from ferrum.testing.calls import Array, Call, nested, outputs_of
+from ferrum.testing.layouts import Placed, constant_along, place
+
+
+class Trial:
+    """A call whose operands lie on `device` in `layout`.
+
+    With `leaves`, floating-point operands require grad: all of them, or those of these numbers.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        device: Device,
+        layout: str = "contiguous",
+        leaves: bool | tuple[int, ...] = False,
+    ) -> None:
+        self.call = call.changed(constant_along) if layout == "broadcast" else call
+        self.op = call.op
+        self.device = device
+        self.attrs = call.attributes(device)
+        self.placed: list[Placed] = []
+        self.leaves: list[Tensor] = []
+        self._wanted = leaves
+        self._floats = 0
+        self.args: list[Any] = []
+        for i, operand in enumerate(self.call.operands):
+            # An operand that is written may not have several elements in one place.
+            plain = layout == "broadcast" and i in self.op.writes
+            lay = partial(self._lay, layout="contiguous" if plain else layout)
+            self.args += nested(lay, [operand])
+
+    def _lay(self, array: Array, layout: str) -> Tensor:
+        placed = place(self.device, array, layout)
+        self.placed.append(placed)
+        if not is_floating(array.dtype):
+            return placed.tensor
+        number = self._floats
+        self._floats += 1
+        if self._wanted is False or (self._wanted is not True and number not in self._wanted):
+            return placed.tensor
+        leaf = placed.tensor.detach().requires_grad_()
+        self.leaves.append(leaf)
+        return leaf
+
+    def run(self) -> list[Tensor]:
+        """Return what the op gives."""
+        with no_grad():
+            return outputs_of(self.op, self.args, self.op(*self.args, **self.attrs))
+
+    def decompose(self) -> list[Tensor]:
+        """Return what the fallback gives, although there is a kernel."""
+        args = promoted(self.op, self.args) if self.op.promote else tuple(self.args)
+        with no_grad():
+            result = self.op.decompose(current(), self.device, args, self.attrs)
+        return outputs_of(self.op, args, result)
+
+    def recorded(self) -> list[Tensor]:
+        """Return the floating-point outputs with the graph behind them; leaves are not written."""
+        args = [
+            nested(ops.copy, [arg], Tensor)[0] if i in self.op.writes else arg
+            for i, arg in enumerate(self.args)
+        ]
+        outs = outputs_of(self.op, args, self.op(*args, **self.attrs))
+        return [out for out in outs if is_floating(out.dtype)]
+
+    @property
+    def written(self) -> list[Placed]:
+        """The operands that the op declares to write."""
+        tensors = [id(x) for x in outputs_of(self.op, self.args, None)] if self.op.writes else []
+        return [placed for placed in self.placed if id(placed.tensor) in tensors]
+
+    @property
+    def read(self) -> list[Placed]:
+        """The operands that the op may only read."""
+        written = {id(placed.tensor) for placed in self.written}
+        return [placed for placed in self.placed if id(placed.tensor) not in written]

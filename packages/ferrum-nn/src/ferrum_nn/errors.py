@@ -1,0 +1,35 @@
+"""The errors of modules; everything else raises the classes of `ferrum.errors`."""
+
+from __future__ import annotations
+
+from ferrum.errors import FerrumError
+
+
+class StateDictError(FerrumError, RuntimeError):
+    """A state dict does not fit the module or the optimizer that it is loaded into.
+
+    `missing_keys`, `unexpected_keys` and `mismatched` (a sentence for each key) say where.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing_keys: tuple[str, ...] = (),
+        unexpected_keys: tuple[str, ...] = (),
+        mismatched: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing_keys = missing_keys
+        self.unexpected_keys = unexpected_keys
+        self.mismatched = mismatched
+
+
+class UnknownNameError(FerrumError, AttributeError):
+    """A module has no parameter, buffer or submodule of this name."""
+
+
+class NameTakenError(FerrumError, KeyError):
+    """A name cannot be given to a parameter, buffer or submodule."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would print its message in quotes

@@ -1,0 +1,26 @@
+"""The ops of ferrum_nn, declared with the decorator that anyone can use.
+
+Their attributes are normalised; `ferrum_nn.functional` has the public functions. This module is the
+entry point `nn` of the group `ferrum.ops`.
+"""
+
+from ferrum_nn.ops.layers import linear
+from ferrum_nn.ops.losses import (
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+    nll_loss,
+)
+from ferrum_nn.ops.steps import adam_step, sgd_step
+
+__all__ = [
+    "adam_step",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "linear",
+    "mse_loss",
+    "mse_loss_backward",
+    "nll_loss",
+    "sgd_step",
+]

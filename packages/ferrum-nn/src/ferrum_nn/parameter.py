@@ -1,0 +1,21 @@
+"""The tensors that a module learns."""
+
+from __future__ import annotations
+
+from ferrum import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that counts as a parameter of the module that holds it.
+
+    `Parameter(data)` shares memory with `data` and requires grad unless told otherwise; what is
+    computed from it are plain tensors. Raises DTypeError if it shall require grad and is no float.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        source = data.detach()
+        super().__init__(source.array, source.device)
+        self.storage = source.storage
+        self.requires_grad_(requires_grad)
