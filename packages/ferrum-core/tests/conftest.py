@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 
 import ferrum as fe
 from ferrum.errors import FerrumError
+
+os.environ.setdefault("FERRUM_DEVICE", "reference")
 
 RTOL = {"float64": 1e-11, "float32": 4e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 

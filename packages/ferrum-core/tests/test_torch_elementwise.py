@@ -131,5 +131,3 @@ class TestOperators:
     def test_tensors(self, twins: Any, symbol: str) -> None:
         for x in (grid(4, low=0.2, high=3), np.array([1, 2, 5, 0]), np.array([True, False] * 2)):
             twins.agree(OPERATORS[symbol], x, x[::-1].copy() + (x.dtype.kind == "i"))
-
-

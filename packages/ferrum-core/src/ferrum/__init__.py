@@ -6,7 +6,7 @@ x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
 x.grad                                   # tensor([2., 4., 6.])
 """
 
-from ferrum import ops
+from ferrum import _interpreter, ops  # noqa: F401  # the first refuses what FERRUM cannot run on
 from ferrum.autograd import backward, grad
 from ferrum.checkpoint import checkpoint
 from ferrum.creation import (

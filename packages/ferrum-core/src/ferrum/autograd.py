@@ -210,7 +210,7 @@ class Walk:
             return
         pieces = node.pull(grads, self.create_graph)
         if pieces is NotImplemented:
-            pieces = _through_fallback(node, grads)
+            pieces = _through_fallback(node, grads, self.create_graph)
         if len(pieces) != len(node.edges):
             raise GradientError(
                 f"{node.name}: its gradient has {len(pieces)} values for {len(node.edges)} inputs"
@@ -363,7 +363,7 @@ def _refuse_nan(node: Node, pieces: Pieces) -> None:
             raise GradientError(f"{node.name}: its backward returned NaN")
 
 
-def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
+def _through_fallback(node: Node, grads: list[Tensor | None], create_graph: bool) -> Pieces:
     """Return the gradients of an op by way of its fallback, which can be differentiated again."""
     assert isinstance(node, OpNode)
     inputs = node.inputs()
@@ -372,14 +372,16 @@ def _through_fallback(node: Node, grads: list[Tensor | None]) -> Pieces:
             f"{node.name}: its gradient reads extra outputs, so it takes a fallback to differentiate "
             f"it again"
         )
-    outs = node.op.compose(*inputs, **node.attrs)
+    with using(current().with_grad(True)):  # it is off where the rule gave way to a first gradient
+        outs = node.op.compose(*inputs, **node.attrs)
     listed = outs if isinstance(outs, tuple) else (outs,)
     pairs = [
         (out, g)
         for out, g in zip(listed, grads, strict=True)
         if g is not None and out.edge is not None
     ]
-    walk = Walk([out.edge for out, _ in pairs], True, True, beyond_kept=False)
+    roots = [out.edge for out, _ in pairs]
+    walk = Walk(roots, create_graph, create_graph, beyond_kept=False)
     keep = {(edge.node, edge.index) for edge in node.all_edges()}
     found = walk.run([g for _, g in pairs], keep=keep, into_leaves=False)
 

@@ -5,11 +5,12 @@ What a function saved for backward is computed again when it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from ferrum.base import TensorBase
 from ferrum.errors import GradientError
-from ferrum.graph import Node
+from ferrum.graph import Node, storage_of
 from ferrum.mode import Mode, Observer, current, observing, using
 from ferrum.node import Recall
 from ferrum.random import default_generator
@@ -28,7 +29,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     frame = _Frame(function, args, kwargs, current(), default_generator.get_state())
     with observing(recorder):
         out = function(*args, **kwargs)
-    for index, node in enumerate(recorder.nodes):
+    for index, node in enumerate(recorder.take()):
         frame.add(node)
         node.saved = _Saved(frame, index)  # type: ignore[attr-defined]
     return out
@@ -40,6 +41,11 @@ class _Recorder(Observer):
 
     def recorded(self, node: Node) -> None:
         self.nodes.append(node)
+
+    def take(self) -> list[Node]:
+        """Return the nodes, and forget them: a mode that someone keeps shall not keep them alive."""
+        nodes, self.nodes = self.nodes, []
+        return nodes
 
 
 class _Frame:
@@ -54,14 +60,16 @@ class _Frame:
         rng: tuple[int, int],
     ) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.mode, self.rng = mode, rng
-        self.steps: list[str] = []
+        others = tuple(each for each in mode.observers if not isinstance(each, _Recorder))
+        self.mode, self.rng = Mode(mode.grad, mode.interposers, others), rng
+        self.given = [(storage_of(x), storage_of(x).version) for x in _tensors((args, kwargs))]
+        self.steps: list[Any] = []
         self.versions: list[list[tuple[Any, int]]] = []
         self.values: list[Any] | None = None
 
     def add(self, node: Node) -> None:
         """Remember the step that `node` is, and which memory it read."""
-        self.steps.append(node.name)
+        self.steps.append(_step(node))
         self.versions.append(_versions(node.saved))  # type: ignore[attr-defined]
 
     def value(self, index: int) -> Any:
@@ -72,6 +80,10 @@ class _Frame:
         return value
 
     def _again(self) -> list[Any]:
+        if any(storage.version != version for storage, version in self.given):
+            raise GradientError(
+                "checkpoint: an argument was changed in place since the function ran; clone() it first"
+            )
         recorder = _Recorder()
         before = default_generator.get_state()
         default_generator.set_state(self.rng)
@@ -80,19 +92,35 @@ class _Frame:
                 self.function(*self.args, **self.kwargs)
         finally:
             default_generator.set_state(before)
-        if [node.name for node in recorder.nodes] != self.steps:
+        nodes = recorder.take()
+        if [_step(node) for node in nodes] != self.steps:
             raise GradientError(
                 "checkpoint: the function did something else when it ran again: "
-                f"{len(recorder.nodes)} steps instead of {len(self.steps)}, or others"
+                f"{len(nodes)} steps instead of {len(self.steps)}, or others"
             )
-        for node, old in zip(recorder.nodes, self.versions, strict=True):
+        for node, old in zip(nodes, self.versions, strict=True):
             for (storage, version), (now, later) in zip(old, _versions(node.saved), strict=True):  # type: ignore[attr-defined]
                 if storage is now and version != later:
                     raise GradientError(
                         f"checkpoint: {node.name} read a tensor that was changed in place since; "
                         f"clone() it first"
                     )
-        return [node.saved for node in recorder.nodes]  # type: ignore[attr-defined]
+        return [node.saved for node in nodes]  # type: ignore[attr-defined]
+
+
+def _step(node: Node) -> Any:
+    """Return what a step must have in common with the same step of another run."""
+    shapes = [(edge.shape, edge.dtype) for edge in node.all_edges()]
+    return node.name, getattr(node, "attrs", None), shapes
+
+
+def _tensors(value: Any) -> Iterator[TensorBase]:
+    """Yield the tensors in `value` and in the containers in it."""
+    if isinstance(value, TensorBase):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(each)
 
 
 def _versions(saved: Any) -> list[tuple[Any, int]]:

@@ -48,7 +48,7 @@ class Device:
         self.backend.synchronize()
 
     def from_numpy(self, value: npt.NDArray[Any]) -> Array:
-        """Return the backend's array for `value`. Raises UnsupportedError where it lacks the dtype."""
+        """Return the backend's array for `value`, if the backend has the dtype."""
         if value.dtype not in self.backend.dtypes:
             raise UnsupportedError(f"device '{self}' has no {value.dtype.name}")
         return self.backend.from_numpy(value)
@@ -56,11 +56,11 @@ class Device:
     def supports(
         self, op: str | Op[..., Any], *, dtype: DTypeLike | None = None, order: int = 0
     ) -> Support:
-        """Return whether and how this device runs an op: true if it does, with `.native` to say how.
+        """Return how this device runs an op: `.native`, `.decomposed`, or false with a `.reason`.
 
-        `op` is a name such as "core.matmul" or "matmul". `dtype` is that of the op's operands, None for
-        any that the device has; `order` is how many times the result shall be differentiated. No
-        kernel is run. Where the answer is false, `.reason` says why.
+        `op` is a name such as "core.matmul" or "matmul". `dtype` is that of the op's operands, None
+        for any that the device has; `order` is how often the result shall be differentiated. No
+        kernel is run.
         """
         from ferrum.supports import supports
 

@@ -59,7 +59,7 @@ class OutOfMemoryError(FerrumError, MemoryError):
 
 
 class PluginError(FerrumError, ImportError):
-    """A plugin is broken, speaks another ABI, or clashes with a second one; `mend` is what to do."""
+    """A plugin is broken, of another ABI, or clashes with a second one; `mend` says what to do."""
 
     def __init__(self, what: str, *, mend: str = "") -> None:
         super().__init__(f"{what}; try: {mend}" if mend else what)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, cast
 from ferrum.base import TensorBase
 from ferrum.device import Device
 from ferrum.dtypes import CATEGORY
-from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from ferrum.graph import Edge, Leaf, edge_to, replay, storage_of
+from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
+from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
 from ferrum.op import OPS, Op
 from ferrum.operands import flat, operand
@@ -32,8 +32,9 @@ class WritingOp(Op[P, "Tensor"]):
     def dispatch(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Refuse what must not be written, then go the way of every op."""
         written = flat([args[i] for i in self.writes if i < len(args)])
-        for tensor in written:
-            check_writable(self.__name__, operand(self.__name__, tensor), mode)
+        for each in written:
+            tensor = destination(self.__name__, operand(self.__name__, each))
+            check_writable(self.__name__, tensor, mode)
         return super().dispatch(mode, args, attrs)
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
@@ -47,8 +48,16 @@ class WritingOp(Op[P, "Tensor"]):
         if recording:
             self.record(mode, args, attrs, (args[0],), device)
             new, args[0].edge = args[0].edge, edges[0]
-            rebase(args[0], new)
-        return args[0]
+            if new is not edges[0]:  # integers have no history
+                rebase(args[0], new)
+        return tuple(args[0]) if isinstance(args[0], list) else args[0]
+
+
+def destination(name: str, value: Any) -> Any:
+    """Return an operand that is written, if it is no number."""
+    if value is None or value.__class__ in SCALARS:
+        raise OperandError(f"{name}: expected a tensor to write into, got {value!r}")
+    return value
 
 
 def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
@@ -80,19 +89,31 @@ def rebase(tensor: Tensor, edge: Edge | None) -> None:
         scatter = OPS["core.view_scatter"]
         node = scatter.node((base.edge, edge), {"path": path}, tensor.device)
         edge = edge_to(node, 0, base.array)
-    base.edge = edge
+    _renew(base, edge)
     if base.storage is None:
         return
     with using(current().plain(grad=True)):
         for view in base.storage.views():
             if view.view_of is not None and view.view_of[0] is base:
-                view.edge = replay(view.view_of[1], base).edge
+                _renew(view, replay(view.view_of[1], base).edge)
 
 
-def writes(*names: str) -> Callable[[Callable[P, Spec]], WritingOp[P]]:
-    """Declare an op that writes the operands called `names` and returns its first operand."""
+def _renew(tensor: TensorBase, edge: Edge | None) -> None:
+    """Give `tensor` its new history, and retain that one's gradient if the old one's was."""
+    old, tensor.edge = tensor.edge, edge
+    if old is None or edge is None or old.node.hooks is None:
+        return
+    if old.index in old.node.hooks.retained:
+        hooks_of(edge.node).retained[edge.index] = old.node.hooks.retained.pop(old.index)
 
-    def declare(rule: Callable[P, Spec]) -> WritingOp[P]:
+
+def writes(*names: str) -> Callable[[Callable[P, Spec | tuple[Spec, ...]]], WritingOp[P]]:
+    """Declare an op that writes the operands called `names` and returns its first operand.
+
+    If that is a list of tensors, the rule returns a tuple of specs and the op a tuple of tensors.
+    """
+
+    def declare(rule: Callable[P, Spec | tuple[Spec, ...]]) -> WritingOp[P]:
         made: WritingOp[P] = WritingOp(rule)
         made.writes = tuple(made.inputs.index(name) for name in names)
         return made
@@ -138,7 +159,7 @@ def in_place_rule(out_of_place: Op[P, Tensor]) -> Callable[P, Spec]:
     name = f"{out_of_place.__name__}_"
 
     def rule(x: Any, *others: Any, **attrs: Any) -> Spec:
-        spec = out_of_place.rule(x, *others, **attrs)
+        spec = out_of_place.rule(destination(name, x), *others, **attrs)
         if spec.shape != x.shape:
             raise ShapeError(f"{name}: a result of shape {spec.shape} does not fit into {x.shape}")
         category = 2 if out_of_place.floats_only else CATEGORY[result_type(x, *others)]

@@ -6,11 +6,13 @@ another mode sets a new one and puts the old one back, so threads and tasks neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ferrum.errors import OperandError
 
 if TYPE_CHECKING:
     from ferrum.device import Device
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# What `inspect` calls CO_GENERATOR and so on; importing it would cost more than all of this module.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Interposer:
@@ -100,17 +105,21 @@ def using(mode: Mode) -> Iterator[None]:
         _mode.reset(token)
 
 
-def interposing(interposer: Interposer) -> AbstractContextManager[None]:
-    """Return a context that adds `interposer` to the mode, at the place of its rank."""
+@contextmanager
+def interposing(interposer: Interposer) -> Iterator[None]:
+    """Add `interposer` to the mode inside the block, at the place of its rank."""
     mode = current()
     interposers = sorted((*mode.interposers, interposer), key=lambda each: each.rank)
-    return using(Mode(mode.grad, tuple(interposers), mode.observers))
+    with using(Mode(mode.grad, tuple(interposers), mode.observers)):
+        yield
 
 
-def observing(observer: Observer) -> AbstractContextManager[None]:
-    """Return a context that adds `observer` to the mode."""
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Add `observer` to the mode inside the block."""
     mode = current()
-    return using(Mode(mode.grad, mode.interposers, (*mode.observers, observer)))
+    with using(Mode(mode.grad, mode.interposers, (*mode.observers, observer))):
+        yield
 
 
 class GradSwitch:
@@ -126,17 +135,53 @@ class GradSwitch:
         self._tokens.append(_mode.set(_mode.get().with_grad(self._grad)))
 
     def __exit__(self, *_: object) -> None:
-        _mode.reset(self._tokens.pop())
+        try:
+            _mode.reset(self._tokens.pop())
+        except ValueError:  # a generator that ends in another thread or task than it began in
+            pass
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
-        """Return `function` run inside this switch."""
+        """Return `function` run inside this switch; of a generator, each of its steps."""
+        grad, code = self._grad, getattr(function, "__code__", None)
+        kind = code.co_flags & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR) if code else 0
+        if kind == _ASYNC_GENERATOR:
+            raise OperandError(
+                f"no_grad: {function.__name__} is an async generator; use a with block inside it"
+            )
 
         @wraps(function)
-        def switched(*args: P.args, **kwargs: P.kwargs) -> T:
-            with GradSwitch(self._grad):
+        def switched(*args: P.args, **kwargs: P.kwargs) -> Any:
+            if kind == _GENERATOR:
+                return _stepwise(grad, function(*args, **kwargs))
+            if kind == _COROUTINE:
+                return _awaited(grad, function(*args, **kwargs))
+            with GradSwitch(grad):
                 return function(*args, **kwargs)
 
         return switched
+
+
+async def _awaited(grad: bool, coroutine: Any) -> Any:
+    with GradSwitch(grad):
+        return await coroutine
+
+
+def _stepwise(grad: bool, generator: Any) -> Generator[Any, Any, Any]:
+    """Run each step of `generator` inside a switch, and whoever consumes it outside."""
+    step, value = generator.send, None
+    try:
+        while True:
+            with GradSwitch(grad):
+                result = step(value)
+            try:
+                step, value = generator.send, (yield result)
+            except GeneratorExit:
+                generator.close()
+                raise
+            except BaseException as error:
+                step, value = generator.throw, error
+    except StopIteration as end:
+        return end.value
 
 
 def no_grad() -> GradSwitch:

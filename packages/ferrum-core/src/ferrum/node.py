@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class OpNode(Node):
     """A recorded call of an op: what its gradient rule needs, and nothing else."""
 
-    __slots__ = ("attrs", "device", "op", "saved", "saved_inputs")
+    __slots__ = ("attrs", "device", "op", "saved")
 
     op: Op[..., Any]
     attrs: dict[str, Any]
     device: Device
+    # what the rule reads; then, where that includes extra outputs, the inputs for the fallback
     saved: list[Any] | Recall | None
-    saved_inputs: list[Any] | None
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class OpNode(Node):
         edges = self.edges
         count = len(edges)
         restored = []
-        for i, entry in zip(op.keeps, recall(self), strict=True):
+        for i, entry in zip(op.keeps, recall(self), strict=False):
             where = edges[i] if i < count else i - count
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
@@ -50,20 +50,15 @@ class OpNode(Node):
 
     def inputs(self) -> tuple[Any, ...]:
         """Return the inputs of an op whose gradient reads extra outputs, with their history."""
-        if self.saved_inputs is None:
-            raise GradientError(
-                f"{self.op.name}: its graph has been freed; pass retain_graph=True "
-                f"to the first backward"
-            )
+        entries = recall(self)[len(self.op.keeps) :]
         return tuple(
             restore(self, entry, edge, create_graph=True)
-            for entry, edge in zip(self.saved_inputs, self.edges, strict=True)
+            for entry, edge in zip(entries, self.edges, strict=True)
         )
 
     def free(self) -> None:
         """Drop the saved tensors."""
         self.saved = None
-        self.saved_inputs = None
 
 
 def save(value: Any) -> Any:

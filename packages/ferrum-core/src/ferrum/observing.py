@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.graph import Node
     from ferrum.op import Op
+
+
+_CORE = __file__.removesuffix("observing.py")
 
 
 class Placement(Observer):
@@ -44,8 +46,14 @@ def placement() -> Iterator[Placement]:
 
 class _Strict(Observer):
     def ran(self, op: Op[..., Any], device: Device, native: bool) -> None:
-        if not native:
+        if native:
+            return
+        if device.kernels[op] is None:
             raise StrictError(f"{op.name}: device '{device}' has no kernel of its own for it")
+        raise StrictError(
+            f"{op.name}: the kernel of device '{device}' declines this call, or the op has no gradient "
+            f"rule and is recorded step by step"
+        )
 
 
 def strict() -> AbstractContextManager[None]:
@@ -55,7 +63,12 @@ def strict() -> AbstractContextManager[None]:
 
 class _Anomaly(Observer):
     def recorded(self, node: Node) -> None:
-        node.trace = "\n" + "".join(traceback.format_stack()[:-3])
+        import traceback
+
+        frames = traceback.extract_stack()
+        while len(frames) > 1 and frames[-1].filename.startswith(_CORE):
+            frames.pop()  # the last line shown is that of the caller
+        node.trace = "\n" + "".join(traceback.format_list(frames))
 
 
 def detect_anomaly() -> AbstractContextManager[None]:

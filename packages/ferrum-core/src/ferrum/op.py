@@ -103,7 +103,8 @@ class Op(Generic[P, R]):
         Positional names after `g` say what is kept for backward: inputs and outputs of the op. `g`
         is the gradient of the output, a tuple where the op has several outputs (None = zero).
         `needs` has an entry per input: None where no gradient is wanted, else the input's shape
-        and dtype. An op of one input returns its gradient, any other a tuple.
+        and dtype. An op of one input returns its gradient, any other a tuple. A rule that reads
+        extra outputs may return NotImplemented: the fallback's gradient then serves.
         """
         code = rule.__code__
         count = code.co_argcount
@@ -265,7 +266,7 @@ class Op(Generic[P, R]):
         values = (*args, *outs)
         node.saved = [save(values[i]) for i in self.keeps]
         if self.reads_extra:
-            node.saved_inputs = [save(arg) for arg in args]
+            node.saved += [save(arg) for arg in args]
         for index, out in enumerate(outs):
             if CATEGORY[out.array.dtype] == 2:
                 out.edge = edge_to(node, index, out.array)

@@ -317,7 +317,8 @@ def normal(shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
     return _generate("normal", shape, found, key, _DRAW64, transform)
 
 
-def _check_range(low: int, high: int, dtype: DType) -> None:
+def check_range(low: int, high: int, dtype: DType) -> None:
+    """Raise unless integers of [low, high) can be drawn as `dtype`: DTypeError or ArgumentError."""
     if CATEGORY[dtype] == 2:
         raise DTypeError(f"randint: expected bool or an integer dtype, got {dtype}")
     first, last = (0, 1) if dtype is bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -336,7 +337,7 @@ def randint(low: int, high: int, shape: Shape, dtype: DTypeLike, key: Key) -> np
     ArgumentError for an empty range or one that `dtype` does not hold, DTypeError for a float.
     """
     found = as_dtype(dtype)
-    _check_range(low, high, found)
+    check_range(low, high, found)
     # Modulo 2**64, where the sum wraps as two's complement does.
     start, span = np.uint64(low % 2**64), high - low
 

@@ -8,7 +8,6 @@ fails is kept with its cause; only asking for its device raises.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import threading
 import warnings
@@ -16,29 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ferrum.contract import check_abi, check_backend
+from ferrum.contract import Source, check_abi, check_backend
 from ferrum.device import Device
 from ferrum.errors import DeviceError, FerrumError, PluginError
+from ferrum.names import BACKEND_INFO, BACKENDS, CORE, OPS, normalized
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from ferrum.backend import Backend
-
-BACKENDS = "ferrum.backends"
-BACKEND_INFO = "ferrum.backend_info"
-OPS = "ferrum.ops"
-CORE = "ferrum-core"
-SLOW_IMPORT = 4.0  # seconds until an import that has not finished is named
+SLOW = 4.0  # seconds until a plugin that has not finished is named
 
 
 class Loaded(NamedTuple):
     """A plugin that has been imported and offers the hooks that it should."""
 
-    who: str
-    distribution: str
+    source: Source
     hooks: Any
-    count: int
+    devices: int
 
 
 _locks: dict[str, threading.RLock] = {}  # one per kind: a plugin that hangs holds up only its own
@@ -46,29 +39,17 @@ _loaded: dict[str, Loaded] = {}
 _devices: dict[str, Device] = {}
 _faults: dict[str, PluginError] = {}
 _default: list[Device] = []
+_ops_loaded: dict[Source, PluginError | None] = {}
 
 
 # ---- what is installed
 
 
-def normalized(name: str) -> str:
-    """Return the name of a distribution in its one normal form: "ferrum-grid" of "Ferrum_Grid"."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def distribution_name(point: EntryPoint) -> str:
-    """Return the name of the distribution that declares `point`, in its normal form."""
-    return normalized(point.dist.name) if point.dist else "an unknown distribution"
-
-
-def distribution_of(point: EntryPoint) -> str:
-    """Return the name and version of the distribution that declares `point`."""
-    return f"{distribution_name(point)} {point.dist.version}" if point.dist else "unknown"
-
-
-def who_is(point: EntryPoint) -> str:
-    """Return what messages call the plugin behind `point`."""
-    return f"plugin {point.name!r} of {distribution_of(point)}"
+def source_of(point: EntryPoint) -> Source:
+    """Return where `point` comes from."""
+    if point.dist is None:
+        return Source(point.name, "an-unknown-distribution", "")
+    return Source(point.name, normalized(point.dist.name), point.dist.version)
 
 
 def allow_list() -> frozenset[str] | None:
@@ -81,10 +62,10 @@ def allow_list() -> frozenset[str] | None:
 
 def is_allowed(point: EntryPoint) -> bool:
     """Return whether FERRUM_PLUGINS lets `point` be loaded. The core's own always are."""
-    allowed = allow_list()
-    if allowed is None or distribution_name(point) == CORE:
+    allowed, source = allow_list(), source_of(point)
+    if allowed is None or source.distribution == CORE:
         return True
-    return normalized(point.name) in allowed or distribution_name(point) in allowed
+    return normalized(point.name) in allowed or source.distribution in allowed
 
 
 def installed(group: str, name: str | None = None) -> list[EntryPoint]:
@@ -92,7 +73,7 @@ def installed(group: str, name: str | None = None) -> list[EntryPoint]:
     from importlib.metadata import entry_points as find  # 30 ms that `import ferrum` shall not cost
 
     points = find(group=group) if name is None else find(group=group, name=name)
-    return sorted(points, key=lambda each: (distribution_name(each) != CORE, each.name))
+    return sorted(points, key=lambda each: (source_of(each).distribution != CORE, source_of(each)))
 
 
 def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
@@ -115,60 +96,36 @@ def install_hint(kind: str) -> str:
     return f"pip install {name} (from a clone: pip install ./packages/{name})"
 
 
-# ---- importing
+# ---- loading
 
 
 def load(point: EntryPoint) -> Any:
-    """Import what `point` names. Whatever goes wrong becomes a PluginError that says whose fault it is."""
-    with _named_if_slow(point):
-        try:
-            return point.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit, too, must not end the program
-            raise PluginError(
-                f"{who_is(point)}: importing {point.value!r} failed: {_cause(error)}",
-                mend=remedy(distribution_name(point)),
-            ) from error
-
-
-def remedy(distribution: str) -> str:
-    """Return what to do about a plugin when nothing better is known."""
-    return f"pip install --upgrade {distribution}, or do without: pip uninstall {distribution}"
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """Import what `point` names, or raise a PluginError that says whose fault it is."""
+    source = source_of(point)
+    with watched(source, f"importing {point.value!r}"):
+        return point.load()
 
 
 @contextmanager
-def _named_if_slow(point: EntryPoint) -> Iterator[None]:
-    def name() -> None:
-        print(
-            f"ferrum: {who_is(point)} is still being imported after {SLOW_IMPORT:.0f} s; if it hangs, "
-            f"see: ferrum doctor",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    timer = threading.Timer(SLOW_IMPORT, name)
+def watched(source: Source, doing: str) -> Iterator[None]:
+    """Name a plugin that takes long over `doing` something, and put down what it raises to it."""
+    timer = threading.Timer(SLOW, _name_slow, (source, doing))
     timer.daemon = True
     timer.start()
     try:
         yield
+    except (PluginError, DeviceError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, too, must not end the program
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise source.fault(f"{doing} failed: {cause}") from error
     finally:
         timer.cancel()
 
 
-@contextmanager
-def _blamed(who: str, doing: str) -> Iterator[None]:
-    """Turn whatever a plugin raises while it is `doing` something into a PluginError."""
-    try:
-        yield
-    except (FerrumError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        raise PluginError(f"{who}: {doing} failed: {_cause(error)}") from error
+def _name_slow(source: Source, doing: str) -> None:
+    late = f"{source}: {doing} has not finished after {SLOW:.0f} s; if it hangs, see: ferrum doctor"
+    print(f"ferrum: {late}", file=sys.stderr, flush=True)
 
 
 # ---- backends
@@ -182,8 +139,9 @@ def chosen(kind: str) -> EntryPoint:
     points = entry_points(BACKENDS, kind)
     if not points:
         raise DeviceError(_missing(kind))
-    if len(points) > 1 and distribution_name(points[0]) != CORE:
-        rivals = " and ".join(map(distribution_of, points))
+    sources = [source_of(point) for point in points]
+    if len(points) > 1 and sources[0].distribution != CORE:
+        rivals = " and by ".join(f"{each.distribution} {each.version}" for each in sources)
         raise PluginError(
             f"device {kind!r} is offered by {rivals}",
             mend="pip uninstall one of them, or set FERRUM_PLUGINS to the plugins you want",
@@ -192,11 +150,11 @@ def chosen(kind: str) -> EntryPoint:
 
 
 def _missing(kind: str) -> str:
-    barred = [distribution_of(point) for point in installed(BACKENDS, kind)]
+    barred = [source_of(point).distribution for point in installed(BACKENDS, kind)]
     if barred:
         return (
             f"no backend for device {kind!r}: FERRUM_PLUGINS={os.environ['FERRUM_PLUGINS']!r} does "
-            f"not allow {' or '.join(barred)}"
+            f"not name {' or '.join(barred)}"
         )
     return (
         f"no backend for device {kind!r}; installed: {', '.join(device_kinds()) or 'none'}; "
@@ -211,31 +169,37 @@ def _load_backend(kind: str) -> Loaded:
     from ferrum.hookspecs import BackendHooks
 
     point = chosen(kind)
-    who, distribution = who_is(point), distribution_name(point)
-    _check_info(kind, who, distribution)
+    source = source_of(point)
+    _check_info(source)
     plugin = load(point)
     manager = pluggy.PluginManager("ferrum")
     manager.add_hookspecs(BackendHooks)
-    with _blamed(who, "registering its hooks"):
+    with watched(source, "registering its hooks"):
         manager.register(plugin, name=point.name)
         manager.check_pending()
     if not manager.hook.ferrum_backend.get_hookimpls():
-        raise PluginError(
-            f"{who}: expected {point.value!r} to implement ferrum_backend(index), marked with "
+        raise source.fault(
+            f"expected {point.value!r} to implement ferrum_backend(index), marked with "
             f"ferrum.hookspecs.hookimpl, got {plugin!r}"
         )
-    with _blamed(who, "ferrum_device_count()"):
-        count = manager.hook.ferrum_device_count()
-    if count is not None and (type(count) is not int or count < 0):
-        raise PluginError(f"{who}: expected ferrum_device_count() to return an int, got {count!r}")
-    return Loaded(who, distribution, manager.hook, 1 if count is None else count)
+    return Loaded(source, manager.hook, _count(source, manager.hook))
 
 
-def _check_info(kind: str, who: str, distribution: str) -> None:
+def _check_info(source: Source) -> None:
     """Refuse a backend of another ABI before its code, perhaps a library in C, is loaded."""
-    for point in entry_points(BACKEND_INFO, kind):
-        if distribution_name(point) == distribution:
-            check_abi(getattr(load(point), "abi", "none"), who, distribution)
+    for point in entry_points(BACKEND_INFO, source.name):
+        if source_of(point) == source:
+            check_abi(getattr(load(point), "abi", None), source)
+
+
+def _count(source: Source, hooks: Any) -> int:
+    with watched(source, "ferrum_device_count()"):
+        count = hooks.ferrum_device_count()
+    if count is None:  # the hook is not implemented
+        return 1
+    if type(count) is not int or count < 0:
+        raise source.fault(f"expected ferrum_device_count() to return an int, got {count!r}")
+    return count
 
 
 def _plugin(kind: str) -> Loaded:
@@ -264,24 +228,22 @@ def _fault_kept(name: str) -> Iterator[None]:
 def _open(kind: str, index: int) -> Device:
     plugin = _plugin(kind)
     name = f"{kind}:{index}"
-    if index >= plugin.count:
-        raise DeviceError(f"no device {name!r}: this machine has {plugin.count} of kind {kind!r}")
-    with _fault_kept(name), _blamed(plugin.who, f"ferrum_backend({index})"):
-        backend: Backend = check_backend(
-            plugin.hooks.ferrum_backend(index=index), plugin.who, plugin.distribution
-        )
-        return Device(kind, index if plugin.count > 1 else None, backend)
+    if index >= plugin.devices:
+        raise DeviceError(f"no device {name!r}: this machine has {plugin.devices} of kind {kind!r}")
+    with _fault_kept(name), watched(plugin.source, f"ferrum_backend({index})"):
+        backend = check_backend(plugin.hooks.ferrum_backend(index=index), plugin.source)
+        return Device(kind, index if plugin.devices > 1 else None, backend)
 
 
 def device(name: str | Device) -> Device:
-    """Return the device called "cpu", "reference" or "cuda:1", loading its plugin at the first call.
+    """Return the device called "cpu" or "cuda:1", loading its plugin at the first call.
 
     Raises DeviceError where no backend is installed for it, and PluginError, with the cause, where
     the one that is installed does not work.
     """
     if isinstance(name, Device):
         return name
-    found = _devices.get(name) if isinstance(name, str) else None
+    found = _devices.get(name) if name.__class__ is str else None
     if found is not None:
         return found
     kind, index = _parsed(name)
@@ -294,7 +256,7 @@ def device(name: str | Device) -> Device:
 
 
 def _parsed(name: Any) -> tuple[str, int]:
-    kind, colon, digits = name.partition(":") if isinstance(name, str) else ("", "", "")
+    kind, colon, digits = str(name).partition(":") if isinstance(name, str) else ("", "", "")
     if not kind or (colon and not (digits.isascii() and digits.isdigit())):
         raise DeviceError(f"expected a device such as 'cpu' or 'cuda:1', got {name!r}")
     return kind, int(digits) if colon else 0
@@ -302,7 +264,7 @@ def _parsed(name: Any) -> tuple[str, int]:
 
 def device_count(kind: str) -> int:
     """Return how many devices of this kind there are; 0 where no backend is installed for it."""
-    return _plugin(kind).count if kind in device_kinds() else 0
+    return _plugin(kind).devices if kind in device_kinds() else 0
 
 
 def faults() -> dict[str, PluginError]:
@@ -316,8 +278,8 @@ def faults() -> dict[str, PluginError]:
 def default_device() -> Device:
     """Return where tensors go that name no device.
 
-    FERRUM_DEVICE or `set_default_device` decide; else it is "cpu" where ferrum-cpu is installed, else
-    "reference", with one warning.
+    FERRUM_DEVICE or `set_default_device` decide; else it is "cpu" where ferrum-cpu is installed,
+    else "reference", with one warning.
     """
     if not _default:
         asked = os.environ.get("FERRUM_DEVICE")
@@ -348,24 +310,26 @@ def set_default_device(name: str | Device) -> None:
 
 # ---- op libraries
 
-_ops_loaded: dict[
-    str, PluginError | None
-] = {}  # by distribution and name: a module is run only once
-
 
 def load_ops() -> dict[str, PluginError]:
-    """Import every module of the group `ferrum.ops`; return what failed, by entry point name."""
+    """Import every module of the group `ferrum.ops`; return what failed, by entry point name.
+
+    A module is run once: a second run would declare its ops again, and hide why the first failed.
+    """
     failed = {}
     for point in entry_points(OPS):
-        key = f"{distribution_name(point)} {point.name}"
-        if key not in _ops_loaded:
-            try:
-                load(point)
-            except PluginError as error:
-                _ops_loaded[key] = error.with_traceback(None)
-            else:
-                _ops_loaded[key] = None
-        error = _ops_loaded[key]
+        source = source_of(point)
+        if source not in _ops_loaded:
+            _ops_loaded[source] = _failure(point)
+        error = _ops_loaded[source]
         if error is not None:
-            failed[point.name if point.name not in failed else key] = error
+            failed[point.name if point.name not in failed else str(source)] = error
     return failed
+
+
+def _failure(point: EntryPoint) -> PluginError | None:
+    try:
+        load(point)
+    except PluginError as error:
+        return error.with_traceback(None)
+    return None

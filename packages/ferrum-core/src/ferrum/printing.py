@@ -72,11 +72,8 @@ def _notes(x: Tensor) -> list[str]:
     if 0 in x.shape and x.ndim != 1:
         notes.append(f"size={x.shape}")
     usual = get_default_dtype() if x.dtype.kind in "fV" else int64
-    if (
-        (x.dtype is not usual
-        and x.dtype is not bool_)
-        or (0 in x.shape
-        and x.dtype is not get_default_dtype())
+    if (x.dtype is not usual and x.dtype is not bool_) or (
+        0 in x.shape and x.dtype is not get_default_dtype()
     ):
         notes.append(f"dtype={x.dtype.name}")
     if x.device is not default_device():

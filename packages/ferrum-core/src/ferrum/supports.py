@@ -1,8 +1,8 @@
 """Saying what a device can do, without doing it.
 
-The question is tried on a device of shapes: its arrays have a shape and a dtype and no values, and its
-kernels are the rules of those ops that the real device has kernels for. Ops decompose and gradients
-are taken there as they would be on the real one, and nothing is computed.
+The question is tried on a device of shapes: its arrays have a shape and a dtype and no values, and
+its kernels are the rules of those ops that the real device has kernels for. Ops decompose and
+gradients are taken there as they would be on the real one, and nothing is computed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ferrum.tensor import Tensor
 
 @dataclass(frozen=True)
 class Support:
-    """How a device runs an op: "native", "decomposed", or "" where it does not, for the `reason`."""
+    """How a device runs an op: "native", "decomposed", or "" where it does not, for `reason`."""
 
     how: str = ""
     reason: str = ""
@@ -56,7 +56,7 @@ def supports(
     device: Device, op: str | Op[..., Any], dtype: DTypeLike | None = None, order: int = 0
 ) -> Support:
     """Return what `Device.supports` says."""
-    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+    if order.__class__ is not int or order < 0:
         raise ArgumentError(f"supports: expected an order of 0 or more, got {order!r}")
     wanted = None if dtype is None else as_dtype(dtype)
     found = named(op) if isinstance(op, str) else op
@@ -90,7 +90,7 @@ def _look_up(name: str) -> Op[..., Any] | None:
 
 
 def _best(device: Device, op: Op[..., Any], dtype: DType | None, order: int) -> Support:
-    """Return the best answer over the op's samples, and over the device's dtypes if none is wanted."""
+    """Return the best answer over the op's samples, and over all dtypes if none is wanted."""
     stage = _stage(device)
     best = Support(reason=f"{op.name} has no samples to try it with")
     dtypes = [dtype] if dtype else sorted(device.backend.dtypes, key=lambda each: each != float32)
@@ -223,7 +223,9 @@ def _operand(value: Any, dtype: DType, stage: Device, grad: bool) -> Any:
 
 
 def _attributes(op: Op[..., Any], sample: Sample, dtype: DType, stage: Device) -> dict[str, Any]:
-    devices = {name: stage for name in ("device", "source", "target") if name in op.attributes}
+    devices: dict[str, Any] = {
+        name: stage for name in ("device", "source", "target") if name in op.attributes
+    }
     made = {"dtype": dtype} if not op.inputs and "dtype" in op.attributes else {}
     return {**sample.attrs, **devices, **made}
 

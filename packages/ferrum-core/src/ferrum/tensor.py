@@ -78,6 +78,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
             leaf = Leaf()
             leaf.grad = getattr(self, "_unused_grad", None)
             self.edge = edge_to(leaf, 0, self.array)
+            self.view_of = None  # as a leaf it stands for itself, whatever is written beside it
         elif not requires_grad and self.edge is not None:
             if not self.is_leaf:
                 raise GradientError(
@@ -241,7 +242,8 @@ def _unpickled(
 
     where: Device = find_device(device)
     array = np.frombuffer(bytearray(data), as_dtype(dtype)).reshape(shape)
-    out = kind(where.from_numpy(array), where)
+    out = kind.__new__(kind)  # whose own constructor may take something else
+    Tensor.__init__(out, where.from_numpy(array), where)
     return out.requires_grad_(requires_grad)
 
 

@@ -24,15 +24,28 @@ def one_axis(name: str, dim: int, ndim: int) -> int:
     return dim % room
 
 
+def real_axis(name: str, dim: int, ndim: int) -> int:
+    """Return the axis that `dim` means, of a tensor that has one."""
+    if not ndim:
+        raise OutOfRangeError(f"{name}: expected at least 1 dimension, got a 0-d tensor")
+    return one_axis(name, dim, ndim)
+
+
+def distinct_axes(name: str, dims: Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return the axes that `dims` mean, in their order, none of them twice."""
+    axes = tuple(one_axis(name, dim, ndim) for dim in dims)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{name}: dim {tuple(dims)} names an axis twice")
+    return axes
+
+
 def some_axes(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that `dim` means, in order; None and () mean all."""
     if dim is None:
         return tuple(range(ndim))
     if isinstance(dim, int):
         return (one_axis(name, dim, ndim),) if ndim else _none_of(name, dim)
-    axes = tuple(one_axis(name, each, ndim) for each in dim)
-    if len(set(axes)) != len(axes):
-        raise ShapeError(f"{name}: dim {tuple(dim)} names an axis twice")
+    axes = distinct_axes(name, dim, ndim)
     return tuple(sorted(axes)) if axes and ndim else tuple(range(ndim))
 
 

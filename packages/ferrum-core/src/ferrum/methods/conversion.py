@@ -190,7 +190,8 @@ class Conversion(TensorBase):
         if x.edge is not None and not x.is_leaf:
             raise GradientError("deepcopy: only leaves can be copied; use detach() or clone()")
         with_grad = x.grad
-        out = type(x)(ops.copy(x.detach()).array, x.device)
+        out = type(x).__new__(type(x))  # whose own constructor may take something else
+        TensorBase.__init__(out, ops.copy(x.detach()).array, x.device)
         out.requires_grad_(x.requires_grad)
         out.grad = None if with_grad is None else with_grad.clone()
         memo[id(self)] = out

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from ferrum import ops
-from ferrum.base import as_tensor
+from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, is_floating
-from ferrum.errors import ArgumentError, DTypeError
+from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.methods.operators import Operand, Operators, in_place
 from ferrum.promotion import SCALARS, result_type
 
@@ -24,11 +24,11 @@ class Elementwise(Operators):
 
     def add(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """Return self + alpha * other."""
-        return ops.add(self, other if alpha == 1 else other * alpha)
+        return ops.add(self, scaled("add", self, other, alpha))
 
     def sub(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """Return self - alpha * other."""
-        return ops.subtract(self, other if alpha == 1 else other * alpha)
+        return ops.subtract(self, scaled("sub", self, other, alpha))
 
     def div(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """Return self / other, rounded by `rounding_mode`: None, "floor" or "trunc"."""
@@ -38,10 +38,12 @@ class Elementwise(Operators):
             raise ArgumentError(
                 f"div: expected rounding_mode None, 'floor' or 'trunc', got {rounding_mode!r}"
             )
-        quotient = ops.divide(self, other)
         if rounding_mode is None:
-            return quotient
-        return quotient.trunc().to(result_type(self, other))
+            return ops.divide(self, other)
+        if CATEGORY[result_type(self, other)] == 2:
+            return ops.trunc(ops.divide(self, other))
+        quotient = ops.floor_divide(self, other)  # exact, which a quotient of floats is not
+        return quotient + ((quotient < 0) & (ops.remainder(self, other) != 0)).to(quotient.dtype)
 
     eq, ne = Operators.__eq__, Operators.__ne__
     lt, le, gt, ge = Operators.__lt__, Operators.__le__, Operators.__gt__, Operators.__ge__
@@ -81,15 +83,9 @@ class Elementwise(Operators):
         """Return self where the condition holds, else other."""
         return choose(condition, as_tensor(self), other)
 
-    def masked_fill(self, mask: Tensor, value: float) -> Tensor:
-        """Return self with `value` where `mask` holds; the mask broadcasts."""
-        if (
-            value.__class__ in SCALARS
-            and result_type(self, value) is not self.dtype
-            and (CATEGORY[self.dtype] < CATEGORY[result_type(self, value)])
-        ):
-            raise DTypeError(f"masked_fill: {value!r} does not fit into {self.dtype.name}")
-        return choose(mask, value, as_tensor(self))
+    def masked_fill(self, mask: Tensor, value: Operand) -> Tensor:
+        """Return self with `value`, a number or a 0-d tensor, where `mask` holds; it broadcasts."""
+        return choose(mask, fitting(as_tensor(self), value), as_tensor(self)).to(self.dtype)
 
     def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:
         """Return self raised to at least `min` and lowered to at most `max`.
@@ -102,8 +98,10 @@ class Elementwise(Operators):
         x = as_tensor(self).to(result_type(self, *bounds))
         if all(each.__class__ in SCALARS for each in bounds):
             return ops.clip(x, low=cast("float | None", min), high=cast("float | None", max))
-        x = x if min is None else ops.maximum(x, min)
-        return x if max is None else ops.minimum(x, max)
+        if CATEGORY[x.dtype] == 0:
+            raise DTypeError("clamp: expected integer or float tensors, got bool")
+        x = x if min is None else beyond(ops.less(x, min), min, x)
+        return x if max is None else beyond(ops.greater(x, max), max, x)
 
     clip = clamp
 
@@ -221,17 +219,17 @@ class Elementwise(Operators):
 
     def add_(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """Add alpha * other to self."""
-        return in_place("add")(self, other if alpha == 1 else other * alpha)
+        return in_place("add")(self, scaled("add_", self, other, alpha))
 
     def sub_(self, other: Operand, *, alpha: float = 1) -> Tensor:
         """Subtract alpha * other from self."""
-        return in_place("subtract")(self, other if alpha == 1 else other * alpha)
+        return in_place("subtract")(self, scaled("sub_", self, other, alpha))
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Raise self to at least `min` and lower it to at most `max`."""
         return ops.copy_(self, as_tensor(self).clamp(min, max))
 
-    def masked_fill_(self, mask: Tensor, value: float) -> Tensor:
+    def masked_fill_(self, mask: Tensor, value: Operand) -> Tensor:
         """Put `value` where `mask` holds."""
         return ops.copy_(self, as_tensor(self).masked_fill(mask, value))
 
@@ -312,3 +310,38 @@ def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
     elif CATEGORY[dtype] == 0:
         first, second = (bool(x) if x.__class__ in SCALARS else x for x in (first, second))
     return ops.where(condition, first, second)
+
+
+def beyond(is_beyond: Tensor, bound: Any, x: Tensor) -> Tensor:
+    """Return x with what lies beyond `bound`, or has NaN for one, put there.
+
+    Unlike `maximum` and `minimum` it gives all of the gradient of a tie to x.
+    """
+    return choose(is_beyond | (bound != bound), bound, x)
+
+
+def scaled(name: str, x: Any, other: Operand, alpha: float) -> Operand:
+    """Return alpha * other in the dtype of x + other: what `add` and `sub` add."""
+    if alpha == 1:
+        return other
+    dtype = result_type(x, other)
+    if CATEGORY[dtype] < 2 and alpha.__class__ is float:
+        raise ArgumentError(f"{name}: expected an integer alpha for {dtype.name}, got {alpha}")
+    if other.__class__ in SCALARS:
+        return other * alpha
+    return (cast("Tensor", other).to(dtype) * alpha).to(dtype)
+
+
+def fitting(x: Tensor, value: Any) -> Any:
+    """Return what fills x: a number that its dtype holds exactly, or a 0-d tensor."""
+    if isinstance(value, TensorBase):
+        if value.ndim:
+            raise ShapeError(f"masked_fill: expected a number or a 0-d tensor, got {value.shape}")
+        if CATEGORY[value.dtype] > CATEGORY[x.dtype]:
+            raise DTypeError(f"masked_fill: {value.dtype.name} does not fit into {x.dtype.name}")
+        return value
+    if CATEGORY[x.dtype] == 2:
+        return float(value)
+    if not float(value).is_integer() or (CATEGORY[x.dtype] == 0 and value not in (0, 1)):
+        raise DTypeError(f"masked_fill: {value!r} does not fit into {x.dtype.name}")
+    return bool(value) if CATEGORY[x.dtype] == 0 else int(value)

@@ -32,11 +32,10 @@ class Indexing(TensorBase):
     def __setitem__(self, key: Any, value: Any) -> None:
         basic, indices = parse(as_tensor(self), key)
         view = ops.getitem(self, key=basic)
-        if indices is None:
-            ops.copy_(view, self._like(value))
-        else:
-            new = ops.index_put(view, self._like(value), indices, accumulate=False)
-            ops.copy_(view, new)
+        new = _without_leading_ones(self._like(value))
+        if indices is not None:
+            new = ops.index_put(view, new, indices, accumulate=False)
+        ops.copy_(view, new)
 
     def _like(self, value: Any) -> Tensor:
         """Return `value`, a tensor or numbers, as a tensor of this dtype and device."""
@@ -72,6 +71,12 @@ class Indexing(TensorBase):
     def nonzero(self) -> Tensor:
         """Return the indices of the elements that are not 0, a tensor (count, ndim)."""
         return ops.nonzero(self)
+
+
+def _without_leading_ones(x: Tensor) -> Tensor:
+    """Return x without its leading axes of size 1, which an assignment allows in excess."""
+    lead = next((i for i, size in enumerate(x.shape) if size != 1), x.ndim)
+    return ops.reshape(x, shape=x.shape[lead:]) if lead else x
 
 
 def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:

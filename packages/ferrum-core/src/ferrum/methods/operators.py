@@ -85,8 +85,14 @@ class Operators(TensorBase):
     def __lshift__(self, other: Operand) -> Tensor:
         return ops.left_shift(self, other)
 
+    def __rlshift__(self, other: Operand) -> Tensor:
+        return ops.left_shift(other, self)
+
     def __rshift__(self, other: Operand) -> Tensor:
         return ops.right_shift(self, other)
+
+    def __rrshift__(self, other: Operand) -> Tensor:
+        return ops.right_shift(other, self)
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)

@@ -10,6 +10,8 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import DTypeLike, as_dtype, is_floating
 from ferrum.errors import DTypeError
 from ferrum.methods.axes import one_axis, some_axes
+from ferrum.methods.elementwise import choose
+from ferrum.promotion import get_default_dtype
 
 if TYPE_CHECKING:
     from ferrum.op import Op
@@ -60,7 +62,7 @@ class Reductions(TensorBase):
 
     def std(self, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
         """Return the standard deviation along `dim`, corrected unless `correction` is 0."""
-        return self.var(dim, correction=correction, keepdim=keepdim).sqrt()
+        return root(self.var(dim, correction=correction, keepdim=keepdim), 2)
 
     def amax(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return the largest element along `dim`; equals share the gradient."""
@@ -129,9 +131,12 @@ class Reductions(TensorBase):
     def logsumexp(self, dim: Dim, keepdim: bool = False) -> Tensor:
         """Return log(sum(exp(self))) along `dim`, computed from self - max."""
         axes = some_axes("logsumexp", dim, self.ndim)
-        top = ops.max(as_tensor(self).detach(), axes=axes, keepdims=True)
+        x = as_tensor(self) if is_floating(self.dtype) else as_tensor(self).to(get_default_dtype())
+        if any(x.shape[axis] == 0 for axis in axes):
+            return ops.sum(x, axes=axes, keepdims=keepdim).log()  # the sum of nothing is 0
+        top = ops.max(x.detach(), axes=axes, keepdims=True)
         top = top.masked_fill(~top.isfinite(), 0.0)
-        total = ops.sum((as_tensor(self) - top).exp(), axes=axes, keepdims=True).log() + top
+        total = ops.sum((x - top).exp(), axes=axes, keepdims=True).log() + top
         return total if keepdim else total.squeeze(axes)
 
     def softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
@@ -156,7 +161,7 @@ class Reductions(TensorBase):
             raise DTypeError(f"norm: expected a floating-point tensor, got {self.dtype.name}")
         x = as_tensor(self)
         if p in (2, "fro"):
-            return (x * x).sum(dim, keepdim).sqrt()
+            return root((x * x).sum(dim, keepdim), 2)
         power = float(p)
         if power == float("inf"):
             return x.abs().amax(dim, keepdim)
@@ -164,7 +169,9 @@ class Reductions(TensorBase):
             return x.abs().amin(dim, keepdim)
         if power == 0:
             return (x != 0).to(self.dtype).sum(dim, keepdim)
-        return x.abs().pow(power).sum(dim, keepdim).pow(1 / power)
+        if power == 1:
+            return x.abs().sum(dim, keepdim)
+        return root(x.abs().pow(power).sum(dim, keepdim), power)
 
     def sort(
         self, dim: int = -1, descending: bool = False, *, stable: bool = True
@@ -188,3 +195,12 @@ class Reductions(TensorBase):
         """Return the k largest (or smallest) elements along `dim` in order, and where they were."""
         values, indices = self.sort(dim, descending=largest)
         return ValuesAndIndices(values.narrow(dim, 0, k), indices.narrow(dim, 0, k))
+
+
+def root(total: Tensor, degree: float) -> Tensor:
+    """Return total ** (1 / degree), flat where it is 0: norms of zeros have gradient 0."""
+    if not total.requires_grad:
+        return total.sqrt() if degree == 2 else total.pow(1 / degree)
+    empty = total == 0
+    filled = choose(empty, 1.0, total)
+    return choose(empty, 0.0, filled.sqrt() if degree == 2 else filled.pow(1 / degree))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
-from ferrum.methods.axes import one_axis, resolved, sizes_of, some_axes
+from ferrum.methods.axes import distinct_axes, one_axis, real_axis, resolved, sizes_of, some_axes
 from ferrum.ops.joining import along
 from ferrum.spec import Shape
 
@@ -24,7 +24,7 @@ class Shaping(TensorBase):
 
     def size(self, dim: int | None = None) -> Any:
         """Return the shape, or the size along `dim`."""
-        return self.shape if dim is None else self.shape[one_axis("size", dim, self.ndim)]
+        return self.shape if dim is None else self.shape[real_axis("size", dim, self.ndim)]
 
     def dim(self) -> int:
         """Return the number of axes."""
@@ -73,7 +73,7 @@ class Shaping(TensorBase):
 
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Tensor:
         """Return self with the axis `dim` split into `sizes`, one of which may be -1."""
-        axis = one_axis("unflatten", dim, self.ndim)
+        axis = real_axis("unflatten", dim, self.ndim)
         split = resolved("unflatten", tuple(sizes), self.shape[axis])
         if prod(split) != self.shape[axis]:
             raise ShapeError(f"unflatten: {tuple(sizes)} does not make up size {self.shape[axis]}")
@@ -105,12 +105,16 @@ class Shaping(TensorBase):
 
     swapaxes = transpose
 
-    def movedim(self, source: int, destination: int) -> Tensor:
-        """Return self with the axis `source` moved to `destination`."""
-        axes = list(range(self.ndim))
-        axis = axes.pop(one_axis("movedim", source, self.ndim))
-        axes.insert(one_axis("movedim", destination, self.ndim), axis)
-        return ops.permute(self, axes=tuple(axes))
+    def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """Return self with the axis `source` moved to `destination`, or several axes at once."""
+        froms = distinct_axes("movedim", sizes_of((source,)), self.ndim)
+        tos = distinct_axes("movedim", sizes_of((destination,)), self.ndim)
+        if len(froms) != len(tos):
+            raise ShapeError(f"movedim: {source} and {destination} differ in length")
+        axes = [axis for axis in range(self.ndim) if axis not in froms]
+        for to, axis in sorted(zip(tos, froms, strict=True)):
+            axes.insert(to, axis)
+        return ops.permute(self, axes=tuple(axes[: self.ndim]))
 
     def t(self) -> Tensor:
         """Return the transpose of a matrix; tensors of fewer axes as they are."""
@@ -162,15 +166,14 @@ class Shaping(TensorBase):
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         """Return the `length` entries of `dim` from `start` on."""
-        axis = one_axis("narrow", dim, self.ndim)
-        size = self.shape[axis] if self.ndim else 0
-        if not (
-            length >= 0 and -size <= start <= size and start % max(size, 1) + length <= max(size, 1)
-        ):
+        axis = real_axis("narrow", dim, self.ndim)
+        size = self.shape[axis]
+        first = start + size if start < 0 else start
+        if length < 0 or first < 0 or first + length > size:
             raise OutOfRangeError(
                 f"narrow: {length} entries from {start} on leave dim {dim} of size {size}"
             )
-        return along(as_tensor(self), axis, start + size if start < 0 else start, length)
+        return along(as_tensor(self), axis, first, length)
 
     def select(self, dim: int, index: int) -> Tensor:
         """Return entry `index` of `dim`, which goes."""
@@ -179,7 +182,7 @@ class Shaping(TensorBase):
 
     def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
         """Return views of `split_size` entries (the last may be shorter), or of these sizes."""
-        axis = one_axis("split", dim, self.ndim)
+        axis = real_axis("split", dim, self.ndim)
         size = self.shape[axis]
         if isinstance(split_size, int):
             if split_size <= 0:
@@ -199,19 +202,20 @@ class Shaping(TensorBase):
         """Return at most `chunks` views of equal size (the last may be shorter)."""
         if chunks <= 0:
             raise ArgumentError(f"chunk: expected chunks above 0, got {chunks}")
-        size = self.shape[one_axis("chunk", dim, self.ndim)]
+        size = self.shape[real_axis("chunk", dim, self.ndim)]
         return self.split(max(1, -(-size // chunks)), dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """Return the entries of `dim`, each without it."""
-        return tuple(self.select(dim, i) for i in range(self.size(dim)))
+        axis = real_axis("unbind", dim, self.ndim)
+        return tuple(self.select(axis, i) for i in range(self.shape[axis]))
 
     def flip(self, *dims: Any) -> Tensor:
         """Return a copy of self with the order along `dims` reversed."""
         x = as_tensor(self)
-        for dim in sizes_of(dims):
-            axis = one_axis("flip", dim, self.ndim)
-            x = along(x, axis, self.shape[axis] - 1, self.shape[axis], -1)
+        for axis in distinct_axes("flip", sizes_of(dims), self.ndim):
+            if self.ndim:
+                x = along(x, axis, self.shape[axis] - 1, self.shape[axis], -1)
         return ops.copy(x)
 
     def is_contiguous(self) -> bool:

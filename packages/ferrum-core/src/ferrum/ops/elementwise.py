@@ -23,6 +23,7 @@ from ferrum.ops.families import (
     spec_of,
     unary,
 )
+from ferrum.ops.views import zeros_of
 from ferrum.promotion import SCALARS
 from ferrum.spec import Spec, TensorLike, broadcast_shapes
 
@@ -68,7 +69,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ShapeError, s.truth(2), s.real(3), s.real(2))
 
 
-@op
+@op(ulp=4, scale=4.0)
 def tanh_backward(g: TensorLike, out: TensorLike) -> Spec:
     """Return g * (1 - out * out), the gradient of tanh from its output."""
     return spec_of("tanh_backward", FLOATS, g, out)
@@ -90,10 +91,18 @@ def _(g: Tensor, out: Tensor) -> Tensor:
     return where(out <= 0, 0, g)
 
 
+@relu_backward.gradient
+def _(gg: Tensor, out: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
+    # zeros, not None: the second derivative of relu is 0, as in PyTorch
+    return relu_backward(gg, out), None if needs[1] is None else _flat(gg)
+
+
 @tanh_backward.samples
 @relu_backward.samples
 def _(s: Sampler) -> Iterator[Sample]:
-    yield s(s.real(3, 4), s.real(3, 4))
+    yield s(s.real(3, 4), s.real(3, 4, low=-0.9, high=0.9))
+    yield s(s.real(5, 13), s.real(5, 13, low=-0.9, high=0.9))
+    yield s(s.real(), s.real(low=-0.9, high=0.9))
     yield s(s.real(0), s.real(0))
     yield s.bad(ShapeError, s.real(3), s.real(4))
     yield s.bad(TypeError, s.real(3), "text")
@@ -102,9 +111,14 @@ def _(s: Sampler) -> Iterator[Sample]:
 # ---- one operand
 
 
+def _flat(g: Tensor) -> Tensor:
+    """Return the gradient of a function that is flat: zeros, even where g is infinite or NaN."""
+    return zeros_of(g, g.shape)
+
+
 negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
 abs = unary("abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME)
-sign = unary("sign", "Return -1, 0 or 1: the sign of x.", lambda g: g * 0, points=EXTREME)
+sign = unary("sign", "Return -1, 0 or 1: the sign of x.", _flat, points=EXTREME)
 exp = unary(
     "exp",
     "Return e to the power x.",
@@ -182,24 +196,24 @@ erf = unary(
 floor = unary(
     "floor",
     "Return the largest integer not above x.",
-    lambda g: g * 0,
+    _flat,
     kinds=NUMBERS,
     points=EXTREME,
 )
 ceil = unary(
     "ceil",
     "Return the smallest integer not below x.",
-    lambda g: g * 0,
+    _flat,
     kinds=NUMBERS,
     points=EXTREME,
 )
 trunc = unary(
-    "trunc", "Return x without its fraction.", lambda g: g * 0, kinds=NUMBERS, points=EXTREME
+    "trunc", "Return x without its fraction.", _flat, kinds=NUMBERS, points=EXTREME
 )
 round = unary(
     "round",
     "Return the nearest integer, the even one at a half.",
-    lambda g: g * 0,
+    _flat,
     kinds=NUMBERS,
     points=(*EXTREME, 0.5, 1.5, 2.5, -0.5),
 )
@@ -281,7 +295,7 @@ def _pow(
     exponent: Tensor | None = None
     if needs[0] is not None:
         if x2.__class__ in SCALARS:
-            base = g * 0 if x2 == 0.0 else g * (pow(x1, x2 - 1) * x2)
+            base = _flat(g) if x2 == 0.0 else g * (pow(x1, x2 - 1) * x2)
         else:
             base = where(equal(x2, 0), 0, g * (x2 * pow(x1, x2 - 1)))
     if needs[1] is not None:
@@ -309,7 +323,8 @@ def _smaller(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | Non
 
 
 def _atan2(g: Tensor, x1: Any, x2: Any, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    g = g / (x1 * x1 + x2 * x2)
+    square = x1 * x1 + x2 * x2
+    g = g / where(equal(square, 0), 1, square)  # as in PyTorch, flat at the origin
     return (None if needs[0] is None else g * x2), (None if needs[1] is None else -(g * x1))
 
 
@@ -326,14 +341,14 @@ divide = binary(
 )
 floor_divide = binary(
     "floor_divide",
-    "Return x1 / x2 rounded down.",
-    lambda g: (g * 0, g * 0),
+    "Return x1 / x2 rounded down; for integers 0 where x2 is 0.",
+    lambda g: (_flat(g), _flat(g)),
     kinds=NUMBERS,
     domain=(0.6, 3.0),
 )
 remainder = binary(
     "remainder",
-    "Return x1 - x2 * floor(x1 / x2), which has the sign of x2.",
+    "Return x1 - x2 * floor(x1 / x2), which has the sign of x2; for integers 0 where x2 is 0.",
     _remainder,
     kinds=NUMBERS,
     domain=(0.6, 3.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ferrum.dtypes import int64, is_floating
+from ferrum.dtypes import bool_, int64, is_floating
 from ferrum.errors import DTypeError, ShapeError
 from ferrum.op import op
 from ferrum.ops.elementwise import maximum, minimum, where
@@ -83,6 +83,8 @@ def _(s: Sampler) -> Iterator[Sample]:
 @op
 def clip(x: TensorLike, *, low: float | None, high: float | None) -> Spec:
     """Return x with what is below `low` raised to it and what is above `high` lowered to it."""
+    if x.dtype is bool_:
+        raise DTypeError("clip: expected integer or float tensors, got bool")
     return Spec(x.shape, x.dtype)
 
 
@@ -96,8 +98,8 @@ def _(x: Tensor, *, low: float | None, high: float | None) -> Tensor:
 @clip.gradient
 def _(g: Tensor, x: Tensor, *, low: float | None, high: float | None) -> Tensor:
     if low is not None:
-        g = where(x < low, 0, g)
-    return g if high is None else where(x > high, 0, g)
+        g = where(x >= low, g, 0)  # 0 where x is not a number, as in PyTorch
+    return g if high is None else where(x <= high, g, 0)
 
 
 @clip.samples
@@ -107,3 +109,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.positive(2), low=1, high=None)
     yield s.kink(s.exact(1.0, float("nan"), 9.0, -9.0), low=0, high=1)
     yield s.bad(TypeError, "text", low=0, high=1)
+    yield s.bad(DTypeError, s.typed(bool_, 2), low=0, high=1)

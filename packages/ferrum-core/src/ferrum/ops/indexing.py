@@ -76,7 +76,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ShapeError, s.real(4, 4), [s.indices(0, 1), s.indices(0, 1, 2)])
 
 
-@op
+@op(ulp=2, scale=4.0)
 def index_put(x: TensorLike, values: TensorLike, indices: Indices, *, accumulate: bool) -> Spec:
     """Return a copy of x with `values` at the elements that `indices` pick, or added to them.
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ferrum.dtypes import float32, int64
-from ferrum.errors import DTypeError, ShapeError
+from ferrum.errors import DTypeError, OperandError, ShapeError
 from ferrum.op import op
 from ferrum.ops.views import getitem
 from ferrum.spec import Spec, TensorLike
@@ -62,5 +62,6 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s([s.real(2, 3), s.real(2, 0), s.real(2, 1)], axis=1, sizes=(3, 0, 1))
     yield s([s.real(2)], axis=0, sizes=(2,))
     yield s.bad(ShapeError, [s.real(2, 3), s.real(2, 4)], axis=0, sizes=(2, 2))
-    yield s.bad(ShapeError, [], axis=0, sizes=())
+    yield s.bad(ShapeError, [s.real(2)], axis=1, sizes=(2,))
+    yield s.bad(OperandError, [], axis=0, sizes=())
     yield s.bad(DTypeError, [s.typed(int64, 2), s.typed(float32, 2)], axis=0, sizes=(2, 2))

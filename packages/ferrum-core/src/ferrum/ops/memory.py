@@ -7,10 +7,11 @@ from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from ferrum.device import Device
-from ferrum.dtypes import CATEGORY, DType, float32, int64, is_floating
+from ferrum.dtypes import CATEGORY, DType, float32, int64, is_floating, uint8
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
 from ferrum.op import op
+from ferrum.philox import check_range
 from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def arange(*, start: float, stop: float, step: float, dtype: DType, device: Devi
     """Return start, start + step, ... up to but without `stop`."""
     if step == 0:
         raise ArgumentError("arange: expected a step other than 0")
-    if (stop - start) / step < 0:
+    steps = (stop - start) / step
+    if not 0 <= steps < inf:
         raise ArgumentError(f"arange: a step of {step} does not lead from {start} to {stop}")
-    return Spec((ceil((stop - start) / step),), dtype)
+    return Spec(check_shape("arange", (ceil(steps),)), dtype)
 
 
 @arange.samples
@@ -66,6 +68,9 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(start=2, stop=2, step=1, dtype=int64)
     yield s.bad(ArgumentError, start=0, stop=1, step=0, dtype=int64)
     yield s.bad(ArgumentError, start=0, stop=-3, step=1, dtype=int64)
+    yield s.bad(ArgumentError, start=0, stop=math.nan, step=1, dtype=int64)
+    yield s.bad(ArgumentError, start=0, stop=math.inf, step=1, dtype=int64)
+    yield s.bad(ShapeError, start=0, stop=2**62, step=1, dtype=int64)
 
 
 def _random_spec(name: str, shape: Shape, dtype: DType) -> Spec:
@@ -108,8 +113,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 @op
 def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: Key, device: Device) -> Spec:
     """Return random integers from [low, high): `ferrum.philox.randint` of `key`."""
-    if low >= high:
-        raise ArgumentError(f"randint: expected low < high, got low={low}, high={high}")
+    check_range(low, high, dtype)
     return Spec(check_shape("randint", shape), dtype)
 
 
@@ -119,6 +123,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(low=-(2**63), high=2**63 - 1, shape=(4,), dtype=int64, key=(5, 1))
     yield s(low=0, high=2, shape=(0,), dtype=int64, key=(5, 1))
     yield s.bad(ArgumentError, low=3, high=3, shape=(2,), dtype=int64, key=(0, 0))
+    yield s.bad(ArgumentError, low=0, high=257, shape=(2,), dtype=uint8, key=(0, 0))
+    yield s.bad(DTypeError, low=0, high=3, shape=(2,), dtype=float32, key=(0, 0))
     yield s.bad(ShapeError, low=0, high=3, shape=(-1,), dtype=int64, key=(0, 0))
 
 
@@ -127,7 +133,7 @@ def randperm(*, n: int, key: Key, device: Device) -> Spec:
     """Return the integers 0 to n - 1 in random order: `ferrum.philox.permutation` of `key`."""
     if n < 0:
         raise ArgumentError(f"randperm: expected n of at least 0, got {n}")
-    return Spec((n,), int64)
+    return Spec(check_shape("randperm", (n,)), int64)
 
 
 @randperm.samples
@@ -135,6 +141,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(n=17, key=(3, 4))
     yield s(n=0, key=(3, 4))
     yield s.bad(ArgumentError, n=-1, key=(3, 4))
+    yield s.bad(ShapeError, n=2**62, key=(3, 4))
 
 
 # ---- copies
@@ -157,6 +164,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real())
     yield s(s.real(0, 2))
     yield s.bad(TypeError, "text")
+    yield s.bad(TypeError, s.real(2), s.real(2))
 
 
 @op
@@ -176,6 +184,7 @@ def _(s: Sampler) -> Iterator[Sample]:
         make = s if is_floating(dtype) else s.kink
         yield make(s.positive(2, 3), dtype=dtype)
     yield s.bad(TypeError, "text", dtype=float32)
+    yield s.bad(TypeError, s.real(2), s.real(2), dtype=float32)
 
 
 @writes("x")
@@ -223,3 +232,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(3, 4))
     yield s(s.real(0))
     yield s.bad(TypeError, "text")
+    yield s.bad(TypeError, s.real(2), s.real(2))

@@ -11,7 +11,6 @@ from ferrum.dtypes import CATEGORY, DType, bool_, float32, int64, is_floating
 from ferrum.errors import DTypeError, ShapeError
 from ferrum.op import op
 from ferrum.ops.joining import along, concat
-from ferrum.ops.memory import full
 from ferrum.ops.views import expand, reshape
 from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
 
@@ -85,8 +84,7 @@ def _(x: Tensor, *, axes: Axes, keepdims: bool) -> Tensor:
     x = x.to(total_dtype(x.dtype))
     for axis in axes:
         if x.shape[axis] == 0:
-            ones = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-            x = full(shape=ones, value=1, dtype=x.dtype, device=x.device)
+            x = sum(x, axes=(axis,), keepdims=True) + 1
         while (size := x.shape[axis]) > 1:
             half = size // 2
             last = along(x, axis, 2 * half, size % 2)
@@ -96,8 +94,8 @@ def _(x: Tensor, *, axes: Axes, keepdims: bool) -> Tensor:
 
 
 def _extremum_gradient(g: Tensor, x: Tensor, out: Tensor, axes: Axes, keepdims: bool) -> Tensor:
-    """Share the gradient among the elements that tie, as PyTorch's amax does."""
-    share = (x == kept(out, x, axes, keepdims)).to(g.dtype)
+    """Share the gradient among the elements that tie; NaN, which wins, ties with NaN."""
+    share = ((x == kept(out, x, axes, keepdims)) | (x != x)).to(g.dtype)
     return kept(g, x, axes, keepdims) * (share / sum(share, axes=axes, keepdims=True))
 
 
@@ -243,7 +241,7 @@ def _(x: Tensor, *, axes: Axes, keepdims: bool) -> Tensor:
 def _(g: Tensor, *, axes: Axes, keepdims: bool, needs: tuple[TensorLike, ...]) -> Tensor:
     x = needs[0]
     count = product(x.shape[axis] for axis in axes)
-    return expand(kept(g, x, axes, keepdims) / count, shape=x.shape)
+    return expand(kept(g, x, axes, keepdims) / (count or 1), shape=x.shape)
 
 
 @op(ulp=16, scale=2.0)
@@ -262,6 +260,15 @@ def _(x: Tensor, *, axes: Axes, correction: float, keepdims: bool) -> Tensor:
     return (sum(centred * centred, axes=axes, keepdims=keepdims) / (count if count > 0 else 0)).to(
         x.dtype
     )
+
+
+@var.gradient
+def _(g: Tensor, x: Tensor, *, axes: Axes, correction: float, keepdims: bool) -> Tensor:
+    wide = widened(x)
+    count = product(x.shape[axis] for axis in axes) - correction
+    centred = wide - mean(wide, axes=axes, keepdims=True)
+    slope = centred * (2 / count if count > 0 else float("inf"))
+    return (kept(g, x, axes, keepdims) * slope).to(x.dtype)
 
 
 @mean.samples

@@ -170,8 +170,12 @@ def view_scatter(x: TensorLike, src: TensorLike, *, path: Path) -> Spec:
 def _(x: Tensor, src: Tensor, *, path: Path) -> Tensor:
     out = copy(x)
     view = out
-    for step, attrs in path:
-        view = step(view, **attrs)
+    for i, (step, attrs) in enumerate(path):
+        inner = step(view, **attrs)
+        if inner.view_of is None:  # a reshape that was a view of x, and copies in the layout of out
+            copy_(view, reshape(view_scatter(inner, src, path=path[i + 1 :]), shape=view.shape))
+            return out
+        view = inner
     copy_(view, src)
     return out
 
@@ -199,3 +203,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     )
     yield s(s.real(3, 4), s.real(2), path=turned)
     yield s.bad(ShapeError, s.real(4, 5), s.real(4), path=row)
+    yield s.bad(OutOfRangeError, s.real(1, 5), s.real(3), path=row)

@@ -95,7 +95,7 @@ class Call:
     @property
     def keyed(self) -> bool:
         """Whether the op draws random numbers: it is pure in its `key`, and each dtype has its own."""
-        return "key" in self.op.attributes
+        return "key" in self.op.attributes and not self.op.view
 
     @property
     def arrays(self) -> list[Array]:

@@ -15,22 +15,29 @@ class ConformanceFailure(AssertionError):
     """
 
     def __init__(
-        self, what: str, *, expected: object = "", got: object = "", ulp: float | None = None
+        self,
+        what: str,
+        *,
+        expected: object = "",
+        got: object = "",
+        ulp: float | None = None,
+        where: str = "",
     ) -> None:
-        lines = [what, *_line("expected", expected), *_line("got", got)]
-        super().__init__(
-            "\n".join(lines if ulp is None else [*lines, f"  worst     {ulp:.4g} ULP"])
+        self.what, self.expected, self.got, self.ulp = what, expected, got, ulp
+        worst = "" if ulp is None else f"{ulp:.4g} ULP"
+        parts = {"call": where, "expected": expected, "got": got, "worst": worst}
+        lines = [f"  {label:<9} {value}" for label, value in parts.items() if str(value)]
+        super().__init__("\n".join([what, *lines]))
+
+    def located(self, name: str, where: str) -> ConformanceFailure:
+        """Return the failure with the name of its case, and the call it is about."""
+        return ConformanceFailure(
+            f"{name}: {self.what}", expected=self.expected, got=self.got, ulp=self.ulp, where=where
         )
-        self.what = what
-        self.ulp = ulp
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the report counts it with its reason
     """This device cannot be asked this question; the text says why."""
-
-
-def _line(label: str, value: object) -> list[str]:
-    return [] if value == "" else [f"  {label:<9} {value}"]
 
 
 def excerpt(array: npt.NDArray[Any]) -> str:

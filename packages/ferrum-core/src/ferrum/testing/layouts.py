@@ -14,7 +14,7 @@ import numpy as np
 
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
-from ferrum.graph import Path, View
+from ferrum.graph import Path, replay
 from ferrum.op import OPS
 from ferrum.spec import Shape
 from ferrum.tensor import Tensor
@@ -105,8 +105,7 @@ class Placed(NamedTuple):
 
 def _look(base: Array, path: Path) -> Array:
     """Return the part of a NumPy array that `path` leads to, as a view."""
-    host = Tensor(base, oracle_device())
-    array: Array = View(host, path).replay(host).array
+    array: Array = replay(path, Tensor(base, oracle_device())).array
     return array
 
 
@@ -120,4 +119,4 @@ def place(device: Device, array: Array, layout: str) -> Placed:
     else:
         _look(before, path)[...] = array
     base = upload(device, before)
-    return Placed(View(base, path).replay(base), base, before, path)
+    return Placed(replay(path, base), base, before, path)

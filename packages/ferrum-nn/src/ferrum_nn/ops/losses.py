@@ -236,17 +236,16 @@ def _(
     reduction: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     log_probs = x.log_softmax(1)
-    each, total = nll_loss(
-        log_probs, target, weight, ignore_index=ignore_index, reduction="none"
-    )
+    each, total = nll_loss(log_probs, target, weight, ignore_index=ignore_index, reduction="none")
     if label_smoothing:
-        weighted = log_probs if weight is None else log_probs * _along_classes(weight, x)
+        weighted = log_probs if weight is None else log_probs * along_classes(weight, x)
         everywhere = where(target != ignore_index, weighted.sum(1), 0)
         each = each * (1 - label_smoothing) - everywhere * (label_smoothing / x.shape[1])
     return _reduced(each, total, reduction), log_probs, total
 
 
-def _along_classes(weight: Tensor, x: TensorLike) -> Tensor:
+def along_classes(weight: Tensor, x: TensorLike) -> Tensor:
+    """Return a weight (classes,) in a shape that goes with x (n, classes, ...)."""
     return weight.reshape(-1, *(1,) * (len(x.shape) - 2))
 
 
@@ -338,7 +337,7 @@ def _(
     share = (kept.to(g.dtype) if weight is None else weight[classes]).unsqueeze(1)
     q = zeros_like(log_probs).scatter_add(1, classes.unsqueeze(1), share * (1 - label_smoothing))
     if label_smoothing:
-        q = q + (1 if weight is None else _along_classes(weight, q)) * (label_smoothing / q.shape[1])
+        q = q + (1 if weight is None else along_classes(weight, q)) * (label_smoothing / q.shape[1])
     return (log_probs.exp() * q.sum(1, keepdim=True) - q) * g
 
 

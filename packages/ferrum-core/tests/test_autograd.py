@@ -1,0 +1,495 @@
+"""`backward` and `grad`: every order, every way to start, what they leave behind, what they refuse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ferrum as fe
+from ferrum import Tensor
+from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
+
+QUIET = settings(deadline=None, derandomize=True, max_examples=60, database=None)
+POINTS = np.linspace(0.3, 1.7, 5)
+
+
+def leaf(values: Any, dtype: Any = fe.float64) -> Tensor:
+    return fe.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def same(x: Tensor, expected: Any, rtol: float = 1e-12) -> None:
+    np.testing.assert_allclose(x.numpy(force=True), expected, rtol=rtol, atol=1e-12)
+
+
+# ---- orders
+
+
+def chain(outer: Any, inner: Any) -> list[Callable[[Any], Any]]:
+    """Return the derivatives 0 to 4 of a polynomial of t where dt/dx is the polynomial `inner` of t."""
+    orders = [outer]
+    for _ in range(4):
+        orders.append(orders[-1].deriv() * inner)
+    return orders
+
+
+T = np.poly1d([1, 0])
+TANH = chain(T, 1 - T * T)
+SIGMOID = chain(T, T - T * T)
+ANALYTIC: dict[str, tuple[Callable[[Tensor], Tensor], list[Callable[[Any], Any]]]] = {
+    "power": (
+        lambda x: x**5,
+        [lambda x, k=k: np.poly1d([1, 0, 0, 0, 0, 0]).deriv(k)(x) if k else x**5 for k in range(5)],
+    ),
+    "exp": (lambda x: x.exp(), [np.exp] * 5),
+    "sin": (
+        lambda x: x.sin(),
+        [np.sin, np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin],
+    ),
+    "log": (
+        lambda x: x.log(),
+        [np.log, lambda x: 1 / x, lambda x: -(x**-2), lambda x: 2 * x**-3, lambda x: -6 * x**-4],
+    ),
+    "divide": (
+        lambda x: 1 / x,
+        [lambda x, k=k: (-1) ** k * np.prod(range(1, k + 1)) * x ** -(k + 1.0) for k in range(5)],
+    ),
+    "tanh": (lambda x: x.tanh(), [lambda x, p=p: p(np.tanh(x)) for p in TANH]),
+    "sigmoid": (lambda x: x.sigmoid(), [lambda x, p=p: p(1 / (1 + np.exp(-x))) for p in SIGMOID]),
+    "product": (
+        lambda x: x * x.exp(),
+        [lambda x, k=k: (x + k) * np.exp(x) for k in range(5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_four_orders_against_the_formula(name: str) -> None:
+    function, orders = ANALYTIC[name]
+    x = leaf(POINTS)
+    y = function(x)
+    for order, formula in enumerate(orders):
+        same(y, formula(POINTS), rtol=1e-9)
+        if order < 4:
+            (y,) = fe.grad(y.sum(), x, create_graph=True)
+    assert x.grad is None
+
+
+def test_mixed_partial_derivatives_of_fourth_order() -> None:
+    x, y = leaf(POINTS), leaf(POINTS[::-1].copy())
+    z = (x * y).sin()
+    for wrt in (x, y, y, x):
+        (z,) = fe.grad(z.sum(), wrt, create_graph=True)
+    p = POINTS * POINTS[::-1]
+    # d4 sin(p) / dx dy dy dx, worked out by hand
+    same(z, (p * p - 2) * np.sin(p) - 4 * p * np.cos(p), rtol=1e-10)
+
+
+@QUIET
+@given(st.lists(st.integers(-3, 3), min_size=3, max_size=6), st.integers(1, 3))
+def test_polynomials_used_term_by_term(coefficients: list[int], order: int) -> None:
+    polynomial = np.poly1d([1, 0, *coefficients])
+    x = leaf(POINTS)
+    y = x
+    for coefficient in coefficients:  # Horner: x is used once a term
+        y = y * x + coefficient
+    for _ in range(order):
+        (y,) = fe.grad(y.sum(), x, create_graph=True)
+    same(y, polynomial.deriv(order)(POINTS), rtol=1e-9)
+
+
+def test_gradient_with_respect_to_the_incoming_gradient() -> None:
+    x, v = leaf([2.0, 3.0]), leaf([5.0, 7.0])
+    (g,) = fe.grad(x * x, x, v, create_graph=True)
+    same(g, [20, 42])
+    dx, dv = fe.grad(g.sum(), [x, v])
+    same(dx, [10, 14])
+    same(dv, [4, 6])
+
+
+# ---- what arrives
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 500])
+def test_a_tensor_used_many_times_gets_the_sum(count: int) -> None:
+    x = leaf([1.0, -2.0])
+    total = sum([x * k for k in range(1, count + 1)], start=x)
+    total.backward(fe.tensor([1.0, 10.0], dtype=fe.float64))
+    expected = 1 + count * (count + 1) / 2
+    same(x.grad, [expected, 10 * expected])
+
+
+def test_one_op_with_the_same_operand_twice() -> None:
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    (x @ x).sum().backward()
+    ones = np.ones((2, 2))
+    same(x.grad, ones @ x.detach().numpy().T + x.detach().numpy().T @ ones)
+
+
+def test_gradients_add_up_over_backwards() -> None:
+    x = leaf([1.0, 2.0])
+    for _ in range(3):
+        (x * x).sum().backward()
+    same(x.grad, [6, 12])
+    x.grad = None
+    (x * 3).sum().backward()
+    same(x.grad, [3, 3])
+
+
+def test_adding_up_keeps_the_gradient_tensor() -> None:
+    """An optimizer may hold on to `.grad`: it is written in place."""
+    x = leaf([1.0])
+    (x * 2).backward()
+    held = x.grad
+    (x * 5).backward()
+    assert x.grad is held
+    same(held, [7])
+
+
+def test_grad_leaves_grad_alone() -> None:
+    x = leaf([1.0, 2.0])
+    (g,) = fe.grad((x * x).sum(), x)
+    same(g, [2, 4])
+    assert x.grad is None
+
+
+def test_several_roots_in_one_walk() -> None:
+    x = leaf([1.0, 2.0])
+    shared = x * x
+    runs = []
+    shared.register_hook(lambda g: runs.append(g.tolist()))
+    seed = fe.tensor([1.0, 0.5], dtype=fe.float64)
+    fe.backward([shared.sum(), shared * 3, x], [None, seed, seed])
+    assert runs == [[4.0, 2.5]]  # one visit, with the total
+    same(x.grad, [2 * 4 + 1, 4 * 2.5 + 0.5])
+
+
+def test_a_root_given_twice_counts_twice() -> None:
+    x = leaf(3.0)
+    y = x * x
+    fe.backward([y, y])
+    assert x.grad.item() == 12
+
+
+def test_a_root_behind_another_root() -> None:
+    x = leaf(3.0)
+    y = x * x
+    z = y * y
+    fe.backward([y, z])
+    assert x.grad.item() == 2 * 3 + 4 * 27
+
+
+def test_a_leaf_as_root() -> None:
+    x = leaf([1.0, 2.0])
+    x.backward(fe.tensor([3.0, 4.0], dtype=fe.float64))
+    same(x.grad, [3, 4])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_element_starts_from_one(shape: tuple[int, ...]) -> None:
+    x = leaf(np.full(shape, 3.0))
+    (x * 2).backward()
+    same(x.grad, np.full(shape, 2.0))
+
+
+def test_gradients_of_intermediate_tensors() -> None:
+    x = leaf(2.0)
+    y = x * x
+    z = y * x
+    gy, gx, gz = fe.grad(z, [y, x, z])
+    assert (gy.item(), gx.item(), gz.item()) == (2.0, 12.0, 1.0)
+
+
+def test_inputs_restrict_who_receives() -> None:
+    x, y = leaf(2.0), leaf(3.0)
+    (x * y).backward(inputs=[x])
+    assert x.grad.item() == 3.0
+    assert y.grad is None
+
+
+def test_inputs_must_be_leaves() -> None:
+    x = leaf(2.0)
+    y = x * x
+    with pytest.raises(GradientError, match="leaves"):
+        (y * 2).backward(inputs=y)
+    assert x.grad is None
+
+
+def test_unused_inputs() -> None:
+    x, unused = leaf(2.0), leaf([1.0, 2.0])
+    with pytest.raises(GradientError, match="not used.*allow_unused"):
+        fe.grad(x * x, [x, unused])
+    gx, none = fe.grad(x * x, [x, unused], allow_unused=True)
+    assert (gx.item(), none) == (4.0, None)
+    _, zeros = fe.grad(x * x, [x, unused], materialize_grads=True)
+    assert (zeros.tolist(), zeros.dtype, zeros.requires_grad) == ([0.0, 0.0], fe.float64, False)
+
+
+def test_broadcasting_is_undone_to_the_shape_of_each_input() -> None:
+    a, b, c = leaf(np.ones((3, 1))), leaf(np.ones(4)), leaf(2.0)
+    ((a + b) * c).sum().backward()
+    same(a.grad, np.full((3, 1), 8.0))
+    same(b.grad, np.full(4, 6.0))
+    assert c.grad.item() == 24.0
+
+
+# ---- dtypes
+
+
+@pytest.mark.parametrize("dtype", [fe.float16, fe.bfloat16, fe.float32, fe.float64])
+def test_a_gradient_has_the_dtype_of_its_tensor(dtype: Any) -> None:
+    x = leaf([1.0, 2.0], dtype)
+    other = leaf([3.0, 4.0])
+    (x * other).sum().backward()
+    assert x.grad.dtype is dtype
+    assert other.grad.dtype is fe.float64
+    assert x.grad.tolist() == [3.0, 4.0]
+
+
+def test_gradients_go_through_casts() -> None:
+    x = leaf([1.5, 2.5])
+    (x.to(fe.float32) * 2).to(fe.float16).sum().backward()
+    assert x.grad.dtype is fe.float64
+    assert x.grad.tolist() == [2.0, 2.0]
+    assert not x.to(fe.int64).requires_grad
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x > 0,
+        lambda x: x == x,
+        lambda x: x.argmax(),
+        lambda x: x.argsort(),
+        lambda x: x.sort().indices,
+        lambda x: x.max(0).indices,
+        lambda x: x.isnan(),
+        lambda x: x.nonzero(),
+        lambda x: x.to(fe.int32),
+        lambda x: x.bool(),
+        lambda x: x.any(),
+        lambda x: x.detach(),
+    ],
+)
+def test_what_is_not_differentiable_never_requires_grad(call: Callable[[Tensor], Tensor]) -> None:
+    out = call(leaf([1.0, -2.0, 3.0]))
+    assert not out.requires_grad
+    assert out.grad_fn is None
+    assert out.is_leaf
+
+
+def test_only_floats_require_grad() -> None:
+    with pytest.raises(DTypeError, match="requires_grad.*int64"):
+        fe.tensor([1, 2], requires_grad=True)
+    with pytest.raises(DTypeError, match="bool"):
+        fe.tensor([True]).requires_grad_()
+
+
+def test_seeds_are_cast_to_the_dtype_of_the_root() -> None:
+    x = leaf([1.0, 2.0], fe.float32)
+    (x * 2).backward(fe.tensor([1.0, 0.5], dtype=fe.float64))
+    assert (x.grad.dtype, x.grad.tolist()) == (fe.float32, [2.0, 1.0])
+
+
+# ---- refusals
+
+
+def test_starting_needs_a_gradient_unless_there_is_one_element() -> None:
+    x = leaf([1.0, 2.0])
+    with pytest.raises(GradientError, match="needs a gradient to start from"):
+        (x * x).backward()
+    with pytest.raises(GradientError, match="needs a gradient to start from"):
+        fe.grad(x * x, x)
+    with pytest.raises(ShapeError, match=r"\(3,\)"):
+        (x * x).backward(fe.ones(3))
+    with pytest.raises(ArgumentError, match="1 tensors, but 2 gradients"):
+        fe.backward([x * x], [None, None])
+    assert x.grad is None
+
+
+def test_roots_and_inputs_must_require_grad() -> None:
+    x, constant = leaf(1.0), fe.tensor(1.0)
+    with pytest.raises(GradientError, match="does not require grad"):
+        constant.backward()
+    with pytest.raises(GradientError, match="does not require grad"):
+        fe.grad(constant * 2, x)
+    with pytest.raises(GradientError, match="does not require grad"):
+        fe.grad(x * 2, constant)
+
+
+def test_a_freed_graph_says_so_and_retain_graph_keeps_it() -> None:
+    x = leaf([2.0])
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    same(x.grad, [8])
+    with pytest.raises(GradientError, match=r"core\.multiply.*freed.*retain_graph=True"):
+        y.backward()
+    same(x.grad, [8])
+
+
+def test_create_graph_retains_unless_told_otherwise() -> None:
+    x = leaf(2.0)
+    y = x * x
+    fe.grad(y, x, create_graph=True)
+    fe.grad(y, x, create_graph=True, retain_graph=False)
+    with pytest.raises(GradientError, match="freed"):
+        fe.grad(y, x)
+
+
+def test_parts_that_a_walk_does_not_need_are_not_freed() -> None:
+    x, y = leaf(2.0), leaf(3.0)
+    left, right = x * x, y * y
+    total = left + right
+    (g,) = fe.grad(total, x)
+    assert g.item() == 4.0
+    assert fe.grad(right, y)[0].item() == 6.0
+
+
+def test_a_gradient_rule_of_the_wrong_dtype_is_named() -> None:
+    class Wrong(fe.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            return g.to(fe.float32)
+
+    x = leaf([1.0])
+    with pytest.raises(GradientError, match="float32.*float64"):
+        Wrong.apply(x).backward()
+
+
+# ---- leaves
+
+
+def test_leaves_and_what_they_are_not() -> None:
+    x, constant = leaf([1.0]), fe.tensor([1.0])
+    y = x * 2
+    assert (x.is_leaf, x.requires_grad, x.grad_fn) == (True, True, None)
+    assert (constant.is_leaf, constant.requires_grad, constant.grad_fn) == (True, False, None)
+    assert (y.is_leaf, y.requires_grad, y.grad_fn.name) == (False, True, "core.multiply")
+    assert (constant * 2).is_leaf
+    assert [node.name for node in y.grad_fn.next_nodes] == ["Leaf"]
+    assert y.detach().is_leaf
+
+
+def test_requires_grad_can_be_given_and_taken_from_leaves_only() -> None:
+    x = fe.tensor([1.0])
+    assert x.requires_grad_() is x
+    (x * 2).backward()
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+    assert x.grad.tolist() == [2.0]
+    x.requires_grad_()
+    assert x.grad.tolist() == [2.0]
+    y = x * 2
+    with pytest.raises(GradientError, match=r"leaves.*detach\(\)"):
+        y.requires_grad_(False)
+    assert y.requires_grad_().grad_fn is not None
+
+
+def test_grad_can_be_assigned_and_is_checked() -> None:
+    x = leaf([1.0, 2.0])
+    given = fe.tensor([5.0, 6.0], dtype=fe.float64)
+    x.grad = given
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [7.0, 8.0]
+    with pytest.raises(ShapeError, match=r"grad: expected \(2,\) float64"):
+        x.grad = fe.ones(3)
+    with pytest.raises(ShapeError):
+        x.grad = fe.ones(2, dtype=fe.float32)
+    with pytest.raises(OperandError):
+        x.grad = [1.0, 2.0]
+    assert x.grad.tolist() == [7.0, 8.0]
+    constant = fe.ones(2)
+    assert constant.grad is None
+    constant.grad = fe.zeros(2)
+    assert constant.grad.tolist() == [0.0, 0.0]
+
+
+def test_detach_shares_memory_and_nothing_else() -> None:
+    x = leaf([1.0, 2.0])
+    y = x * 2
+    cut = y.detach()
+    assert not cut.requires_grad
+    cut.add_(1)
+    assert y.tolist() == [3.0, 5.0]
+    (y * cut).sum().backward()
+    same(x.grad, [2 * 3, 2 * 5])
+
+
+def test_detach_in_place() -> None:
+    x = leaf([1.0])
+    y = x * 2
+    assert y.detach_() is y
+    assert (y.is_leaf, y.requires_grad) == (True, False)
+    with pytest.raises(GradientError, match="detach_"):
+        (x * 2)[0].detach_()
+
+
+def test_backward_in_another_thread_reaches_the_same_leaf() -> None:
+    x = leaf([1.0])
+    y = (x * 3).sum()
+    thread = threading.Thread(target=y.backward)
+    thread.start()
+    thread.join()
+    same(x.grad, [3])
+
+
+# ---- whose memory a gradient is
+
+
+ALIASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "itself": lambda x, y: x,
+    "sum with another": lambda x, y: x + y,
+    "sum with itself": lambda x, y: x + x,
+    "copy": lambda x, y: x.clone(),
+    "reshaped": lambda x, y: x.reshape(4).reshape(2, 2),
+    "transposed": lambda x, y: x.t().t(),
+    "expanded": lambda x, y: x.expand(1, 2, 2)[0],
+    "cast to itself": lambda x, y: x.to(fe.float64) * 1,
+    "joined": lambda x, y: fe.cat([x, y])[:2],
+    "written": lambda x, y: (x * 1).add_(y),
+    "placed": lambda x, y: (y * 1).copy_(x),
+}
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_grad_is_nobody_elses_memory(name: str) -> None:
+    x, y = leaf(np.ones((2, 2))), leaf(np.ones((2, 2)))
+    seed = fe.ones(2, 2, dtype=fe.float64)
+    ALIASES[name](x, y).backward(seed)
+    others = [seed] + ([y.grad] if y.grad is not None else [])
+    before = [each.tolist() for each in others]
+    x.grad.fill_(77)
+    assert [each.tolist() for each in others] == before
+    assert not any(np.shares_memory(x.grad.numpy(), each.numpy()) for each in others)
+
+
+def test_grad_is_not_a_view_of_an_expanded_gradient() -> None:
+    x = leaf(np.ones((2, 3)))
+    x.sum().backward()
+    x.grad[0, 0] = 5.0
+    assert x.grad.tolist() == [[5.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+
+
+def test_grad_of_pieces_of_one_gradient() -> None:
+    x, y = leaf(np.ones(2)), leaf(np.ones(2))
+    fe.cat([x, y]).backward(fe.ones(4, dtype=fe.float64))
+    x.grad.fill_(3)
+    assert y.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_second_walk_does_not_write_into_the_seed_of_the_first() -> None:
+    x = leaf(np.ones(2))
+    seed = fe.ones(2, dtype=fe.float64)
+    for _ in range(2):
+        (x + 0).backward(seed)
+    assert (x.grad.tolist(), seed.tolist()) == ([2.0, 2.0], [1.0, 1.0])

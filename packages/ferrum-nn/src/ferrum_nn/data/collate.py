@@ -1,0 +1,48 @@
+"""Making one batch of several samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ferrum import Tensor, float64, from_numpy, stack, tensor
+from ferrum.errors import OperandError, ShapeError
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """Return samples of one form as one of that form, whose tensors have a new axis in front.
+
+    Tensors and arrays are stacked, ints and bools become a tensor, floats one of float64, strings
+    stay a list; tuples, lists and dicts are collated entry by entry. OperandError for anything else.
+    """
+    first = batch[0]
+    if isinstance(first, Tensor):
+        return stack(batch)
+    if isinstance(first, (np.ndarray, np.generic)):
+        return from_numpy(np.stack(batch))
+    if isinstance(first, float):
+        return tensor(list(batch), dtype=float64)
+    if isinstance(first, int):
+        return tensor(list(batch))
+    if isinstance(first, (str, bytes)):
+        return list(batch)
+    if isinstance(first, Mapping):
+        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+    if isinstance(first, (tuple, list)):
+        return _entries(batch)
+    raise OperandError(
+        f"default_collate: expected tensors, arrays, numbers, strings, or tuples, lists or dicts of "
+        f"them, got {type(first).__name__}; give the DataLoader a collate_fn"
+    )
+
+
+def _entries(batch: Sequence[Any]) -> Any:
+    first = batch[0]
+    if any(len(sample) != len(first) for sample in batch):
+        raise ShapeError("default_collate: expected samples with one number of entries")
+    columns = [default_collate(column) for column in zip(*batch, strict=True)]
+    if hasattr(first, "_fields"):  # a named tuple takes its entries one by one
+        return type(first)(*columns)
+    return tuple(columns) if isinstance(first, tuple) else columns

@@ -1,0 +1,163 @@
+"""The hooks of a module: what runs before and after its forward, and around its backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ferrum import Function, Tensor
+from ferrum.errors import OperandError
+from ferrum.graph import Handle
+
+if TYPE_CHECKING:
+    from ferrum_nn.module import Module
+
+Grads: TypeAlias = tuple[Tensor | None, ...]
+Table: TypeAlias = dict[int, Any]
+
+
+class Hooks:
+    """The hooks of one module, in the order in which they run."""
+
+    __slots__ = ("after", "around_backward", "before", "before_backward")
+
+    def __init__(self) -> None:
+        self.before: Table = {}
+        self.after: Table = {}
+        self.before_backward: Table = {}
+        self.around_backward: Table = {}
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what `module.forward` makes of the arguments, with the hooks in their places."""
+        for hook in list(self.before.values()):
+            args, kwargs = hook(module, args, kwargs)
+        passage = None
+        if self.before_backward or self.around_backward:
+            passage = Passage(self, module)
+            args = passage.enter(args)
+        output = module.forward(*args, **kwargs)
+        for hook in list(self.after.values()):
+            changed = hook(module, args, kwargs, output)
+            output = output if changed is None else changed
+        return output if passage is None else passage.leave(output)
+
+
+def add(table: Table, hook: Callable[..., Any], prepend: bool) -> Handle:
+    """Put `hook` at the end of a table, or at its beginning."""
+    others = dict(table)
+    handle = Handle.add(table, hook)
+    if prepend:
+        for key in others:
+            del table[key]
+        table.update(others)
+    return handle
+
+
+def forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
+    """Return `hook` as a function from (module, args, kwargs) to the new args and kwargs."""
+
+    def run(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changed = hook(module, args, kwargs) if with_kwargs else hook(module, args)
+        if changed is None:
+            return args, kwargs
+        if not with_kwargs:
+            return (changed if isinstance(changed, tuple) else (changed,)), kwargs
+        if not (isinstance(changed, tuple) and len(changed) == 2):
+            raise OperandError(
+                f"forward_pre_hook: expected None or (args, kwargs), got {type(changed).__name__}"
+            )
+        return changed
+
+    return run
+
+
+def forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
+    """Return `hook` as a function of (module, args, kwargs, output)."""
+    if with_kwargs:
+        return hook
+    return lambda module, args, _, output: hook(module, args, output)
+
+
+class Passage:
+    """One call of a module whose backward has hooks.
+
+    The tensors that go in and those that come out pass a point of the graph each. Gradients reach the
+    way out first: they are the hooks' grad_output. At the way in they are their grad_input.
+    """
+
+    def __init__(self, hooks: Hooks, module: Module) -> None:
+        self.hooks = hooks
+        self.module = module
+        self.grad_output: Grads = ()
+        self.has_way_in = False
+
+    def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments with their tensors led through the way in."""
+        places = [i for i, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad]
+        if not places:
+            return args
+        self.has_way_in = True
+        self.inputs = len(args)
+        self.places = places
+        watched = Point.apply(self.way_in, *[args[i] for i in places])
+        passed = dict(zip(places, watched, strict=True))
+        return tuple(passed.get(i, arg) for i, arg in enumerate(args))
+
+    def leave(self, output: Any) -> Any:
+        """Return the output, a tensor or a tuple of them, led through the way out."""
+        outputs = output if isinstance(output, tuple) else (output,)
+        if not all(isinstance(each, Tensor) for each in outputs):
+            raise OperandError(
+                f"{type(self.module).__name__}: a module with backward hooks must return a tensor or "
+                f"a tuple of tensors, got {type(output).__name__}"
+            )
+        passed = Point.apply(self.way_out, *outputs)
+        return passed if isinstance(output, tuple) else passed[0]
+
+    def way_out(self, grads: Grads) -> Grads:
+        """Run the hooks before backward, and where no gradient goes further, those around it."""
+        for hook in list(self.hooks.before_backward.values()):
+            grads = _replaced(hook(self.module, grads), grads)
+        self.grad_output = grads
+        if not self.has_way_in:
+            for hook in list(self.hooks.around_backward.values()):
+                hook(self.module, (), grads)
+        return grads
+
+    def way_in(self, grads: Grads) -> Grads:
+        """Run the hooks around backward; what they return takes the place of grad_input."""
+        grad_input: list[Tensor | None] = [None] * self.inputs
+        for i, g in zip(self.places, grads, strict=True):
+            grad_input[i] = g
+        found = tuple(grad_input)
+        for hook in list(self.hooks.around_backward.values()):
+            found = _replaced(hook(self.module, found, self.grad_output), found)
+        self.grad_output = ()
+        return tuple(found[i] for i in self.places)
+
+
+def _replaced(changed: Any, grads: Grads) -> Grads:
+    if changed is None:
+        return grads
+    changed = changed if isinstance(changed, tuple) else (changed,)
+    if len(changed) != len(grads):
+        raise OperandError(
+            f"backward_hook: expected None or {len(grads)} gradients, got {len(changed)}"
+        )
+    return changed
+
+
+class Point(Function):
+    """Passes tensors on unchanged, and their gradients through a function."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Grads], Grads], *tensors: Tensor) -> Any:
+        """Return the tensors."""
+        ctx.set_materialize_grads(False)
+        ctx.function = function
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        """Return what the function makes of the gradients."""
+        return None, *ctx.function(grads)

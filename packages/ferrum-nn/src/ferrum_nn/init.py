@@ -1,0 +1,84 @@
+"""First values of parameters, written in place. Each function returns its tensor."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from ferrum import Generator, Tensor, no_grad, rand
+from ferrum.errors import ArgumentError, ShapeError
+
+GAINS = {
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": sqrt(2),
+    "selu": 3 / 4,
+}
+
+
+@no_grad()
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Write `val` into every element."""
+    return tensor.fill_(val)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Write 0 into every element."""
+    return constant_(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Write 1 into every element."""
+    return constant_(tensor, 1.0)
+
+
+@no_grad()
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
+) -> Tensor:
+    """Write random numbers from [a, b)."""
+    draws = rand(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
+    return tensor.copy_(draws * (b - a) + a)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor that keeps the variance through a nonlinearity.
+
+    `param` is the negative slope of "leaky_relu", 0.01 by default.
+    """
+    if nonlinearity == "leaky_relu":
+        return sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in GAINS:
+        known = ", ".join(sorted([*GAINS, "leaky_relu"]))
+        raise ArgumentError(f"calculate_gain: expected one of {known}, got {nonlinearity!r}")
+    return GAINS[nonlinearity]
+
+
+def fan_of(tensor: Tensor, mode: str = "fan_in") -> int:
+    """Return how many inputs ("fan_in") or outputs ("fan_out") one output or input of a weight has.
+
+    The weight is (outputs, inputs, ...), where what follows are the sizes of a kernel.
+    """
+    if mode not in ("fan_in", "fan_out"):
+        raise ArgumentError(f"fan_of: expected mode 'fan_in' or 'fan_out', got {mode!r}")
+    if tensor.ndim < 2:
+        raise ShapeError(f"fan_of: expected at least 2 dimensions, got {tensor.shape}")
+    return tensor.shape[mode == "fan_in"] * prod(tensor.shape[2:])
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
+) -> Tensor:
+    """Write random numbers between ±gain √(3 / fan), He initialisation (arXiv:1502.01852).
+
+    `a` is the negative slope of "leaky_relu". A tensor without elements stays as it is.
+    """
+    fan = fan_of(tensor, mode)
+    if 0 in tensor.shape:
+        return tensor
+    bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan)
+    return uniform_(tensor, -bound, bound, generator)

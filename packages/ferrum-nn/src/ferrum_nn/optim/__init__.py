@@ -1,0 +1,7 @@
+"""Optimizers: `ferrum_nn.optim.Adam(model.parameters(), lr=1e-3)`."""
+
+from ferrum_nn.optim.adam import Adam
+from ferrum_nn.optim.optimizer import Optimizer
+from ferrum_nn.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "Optimizer"]

@@ -1,0 +1,68 @@
+"""Loading a state dict: first everything is checked, then everything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ferrum import Tensor, from_dlpack, no_grad
+from ferrum_nn.errors import StateDictError
+
+
+class IncompatibleKeys(NamedTuple):
+    """The keys that `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def as_tensor(value: Any) -> Tensor | None:
+    """Return `value`, a tensor of FERRUM or of any library that speaks DLPack; None if it is neither."""
+    if isinstance(value, Tensor):
+        return value
+    return from_dlpack(value) if hasattr(value, "__dlpack__") else None
+
+
+def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> IncompatibleKeys:
+    """Copy the tensors of `given` into those of `own`; nothing is written where anything is wrong."""
+    if not isinstance(given, Mapping):
+        raise StateDictError(
+            f"{name}: load_state_dict expected a mapping from names to tensors, got "
+            f"{type(given).__name__}"
+        )
+    missing = [key for key in own if key not in given]
+    unexpected = [key for key in given if key not in own]
+    found = {key: as_tensor(given[key]) for key in own if key in given}
+    mismatched = [fault for key in found if (fault := _mismatch(key, own[key], found[key]))]
+    if mismatched or (strict and (missing or unexpected)):
+        raise StateDictError(
+            _message(name, missing if strict else [], unexpected if strict else [], mismatched),
+            tuple(missing),
+            tuple(unexpected),
+            tuple(mismatched),
+        )
+    with no_grad():
+        for key, value in found.items():
+            assert value is not None  # or it would be among the mismatched
+            own[key].copy_(value.detach())
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _mismatch(key: str, own: Tensor, value: Tensor | None) -> str:
+    if value is None:
+        return f"{key}: expected a tensor"
+    if value.shape != own.shape:
+        return f"{key}: the module has {own.shape}, the state dict {value.shape}"
+    return ""
+
+
+def _message(name: str, missing: list[str], unexpected: list[str], mismatched: list[str]) -> str:
+    lines = [f"{name}: the state dict does not fit the module"]
+    if missing:
+        lines.append(f"missing keys: {', '.join(missing)}")
+    if unexpected:
+        lines.append(f"unexpected keys: {', '.join(unexpected)}")
+    lines += mismatched
+    if (missing or unexpected) and not mismatched:
+        lines.append("strict=False loads the keys that fit")
+    return "\n    ".join(lines)
