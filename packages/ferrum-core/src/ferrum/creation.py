@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,19 @@ import numpy.typing as npt
 
 from ferrum import dlpack, ops
 from ferrum.device import Device
-from ferrum.dtypes import CATEGORY, DType, DTypeLike, as_dtype, bool_, float64, int64
-from ferrum.errors import DTypeError, OperandError
+from ferrum.dtypes import (
+    CATEGORY,
+    DType,
+    DTypeLike,
+    as_dtype,
+    bool_,
+    float64,
+    int64,
+    promote_types,
+)
+from ferrum.errors import ArgumentError, DTypeError, OperandError
 from ferrum.methods.axes import sizes_of
+from ferrum.ops.memory import check_number
 from ferrum.plugins import default_device
 from ferrum.plugins import device as find_device
 from ferrum.promotion import SCALARS, get_default_dtype, result_type, scalar_dtype
@@ -50,34 +62,45 @@ def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
     """Return `data` as a new row-major array of a FERRUM dtype."""
     typed = isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__")
     if not typed and isinstance(data, (list, tuple)):
-        data, tensors = _without_tensors(data)
-        typed = tensors
+        data, typed, dtypes = _without_tensors(data)
+        if typed and dtype is None:
+            dtype = reduce(promote_types, dtypes)
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise OperandError(f"tensor: expected sequences of equal length, got {error}") from None
+    if array.dtype.kind == "O" and all(isinstance(each, (int, float)) for each in array.flat):
+        raise ArgumentError("tensor: an integer does not fit into 64 bits")
     if array.dtype.kind not in "biuf" and CATEGORY.get(array.dtype) is None:
         raise OperandError(
             f"tensor: expected numbers, got {type(data).__name__} of dtype {array.dtype}"
         )
     if dtype is None:
         dtype = as_dtype(array.dtype) if typed else _inferred(array)
+    if not typed and CATEGORY[dtype] == 1 and array.size:
+        check_number("tensor", array.min().item(), dtype)  # Python numbers must fit, arrays wrap
+        check_number("tensor", array.max().item(), dtype)
     with np.errstate(all="ignore"):
         return np.array(array, dtype=dtype, order="C")
 
 
-def _without_tensors(data: Any) -> tuple[Any, bool]:
-    """Return nested sequences with the tensors in them made arrays, and whether there were any."""
-    found = False
-    plain = []
+def _without_tensors(data: Any) -> tuple[Any, bool, list[DType]]:
+    """Return nested sequences with tensors made arrays, whether there were any, and all dtypes."""
+    plain, found = [], False
+    dtypes: list[DType] = []
     for each in data:
         if isinstance(each, Tensor):
-            each, found = each.detach().numpy(), True
+            found = True
+            dtypes.append(each.dtype)
+            each = each.detach().numpy()
         elif isinstance(each, (list, tuple)):
-            each, inner = _without_tensors(each)
+            each, inner, more = _without_tensors(each)
             found = found or inner
+            dtypes += more
+        elif each.__class__ in SCALARS:
+            dtypes.append(scalar_dtype(each.__class__))
         plain.append(each)
-    return plain, found
+    return plain, found, dtypes
 
 
 def _inferred(array: npt.NDArray[Any]) -> DType:
@@ -131,7 +154,9 @@ def full(
     if fill_value.__class__ not in SCALARS:
         raise OperandError(f"full: expected a number, got {type(fill_value).__name__}")
     chosen = scalar_dtype(fill_value.__class__) if dtype is None else as_dtype(dtype)
-    out = ops.full(shape=sizes_of((size,)), value=fill_value, dtype=chosen, device=_where(device))
+    out = ops.full(
+        shape=sizes_of("full", (size,)), value=fill_value, dtype=chosen, device=_where(device)
+    )
     return out.requires_grad_(requires_grad)
 
 
@@ -139,14 +164,18 @@ def zeros(
     *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
     """Return zeros of this size: `zeros(2, 3)` or `zeros((2, 3))`."""
-    return full(sizes_of(size), 0, dtype=_float(dtype), device=device, requires_grad=requires_grad)
+    return full(
+        sizes_of("zeros", size), 0, dtype=_float(dtype), device=device, requires_grad=requires_grad
+    )
 
 
 def ones(
     *size: Any, dtype: DTypeLike | None = None, device: Where = None, requires_grad: bool = False
 ) -> Tensor:
     """Return ones of this size."""
-    return full(sizes_of(size), 1, dtype=_float(dtype), device=device, requires_grad=requires_grad)
+    return full(
+        sizes_of("ones", size), 1, dtype=_float(dtype), device=device, requires_grad=requires_grad
+    )
 
 
 def empty(
@@ -202,6 +231,8 @@ def arange(
     """Return start, start + step, ... up to but without `end`; `arange(n)` starts at 0."""
     first, last = (0, start) if end is None else (start, end)
     chosen = result_type(first, last, step) if dtype is None else as_dtype(dtype)
+    if chosen is int64 and isfinite(first) and isfinite(last) and isfinite(step):
+        first, last, step = int(first), int(last), int(step)  # as in PyTorch, before counting
     out = ops.arange(start=first, stop=last, step=step, dtype=chosen, device=_where(device))
     return out.requires_grad_(requires_grad)
 
@@ -210,6 +241,8 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, device: Where = None
 ) -> Tensor:
     """Return `steps` numbers from `start` to `end`, both included, at equal distances."""
+    if steps < 0:
+        raise ArgumentError(f"linspace: expected steps of at least 0, got {steps}")
     array = np.linspace(start, end, steps).astype(_float(dtype))
     return tensor(array, device=device)
 
@@ -238,7 +271,10 @@ def rand(
 ) -> Tensor:
     """Return random numbers from [0, 1)."""
     out = ops.uniform(
-        shape=sizes_of(size), dtype=_float(dtype), key=_key(generator), device=_where(device)
+        shape=sizes_of("rand", size),
+        dtype=_float(dtype),
+        key=_key(generator),
+        device=_where(device),
     )
     return out.requires_grad_(requires_grad)
 
@@ -252,7 +288,10 @@ def randn(
 ) -> Tensor:
     """Return random numbers of the standard normal law."""
     out = ops.normal(
-        shape=sizes_of(size), dtype=_float(dtype), key=_key(generator), device=_where(device)
+        shape=sizes_of("randn", size),
+        dtype=_float(dtype),
+        key=_key(generator),
+        device=_where(device),
     )
     return out.requires_grad_(requires_grad)
 
@@ -285,7 +324,7 @@ def randint(
     return ops.randint(
         low=low,
         high=high,
-        shape=sizes_of((size,)),
+        shape=sizes_of("randint", (size,)),
         dtype=chosen,
         key=_key(generator),
         device=_where(device),

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ferrum import ops
-from ferrum.dtypes import PROMOTED, int64
+from ferrum.dtypes import CATEGORY, PROMOTED, int64
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum.methods.axes import one_axis
 from ferrum.methods.elementwise import choose
 from ferrum.methods.operators import Operand
+from ferrum.promotion import result_type
 from ferrum.spec import broadcast_shapes
 from ferrum.tensor import Tensor
 
@@ -77,8 +78,10 @@ def allclose(
     equal_nan: bool = False,
 ) -> bool:
     """Return whether |input - other| <= atol + rtol * |other| everywhere."""
-    close = (input - other).abs() <= other.abs() * rtol + atol
-    close = close | (input == other)
+    close = input == other
+    if CATEGORY[result_type(input, other)] > 0:
+        gap = (input - other).abs()
+        close = close | (gap.isfinite() & (gap <= other.abs() * rtol + atol))
     if equal_nan:
         close = close | (input.isnan() & other.isnan())
     return bool(close.all())

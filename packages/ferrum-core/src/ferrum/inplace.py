@@ -107,14 +107,17 @@ def _renew(tensor: TensorBase, edge: Edge | None) -> None:
         hooks_of(edge.node).retained[edge.index] = old.node.hooks.retained.pop(old.index)
 
 
-def writes(*names: str) -> Callable[[Callable[P, Spec | tuple[Spec, ...]]], WritingOp[P]]:
+def writes(
+    *names: str, **options: Any
+) -> Callable[[Callable[P, Spec | tuple[Spec, ...]]], WritingOp[P]]:
     """Declare an op that writes the operands called `names` and returns its first operand.
 
     If that is a list of tensors, the rule returns a tuple of specs and the op a tuple of tensors.
+    The options are those of `ferrum.op.op`.
     """
 
     def declare(rule: Callable[P, Spec | tuple[Spec, ...]]) -> WritingOp[P]:
-        made: WritingOp[P] = WritingOp(rule)
+        made: WritingOp[P] = WritingOp(rule, **options)
         made.writes = tuple(made.inputs.index(name) for name in names)
         return made
 

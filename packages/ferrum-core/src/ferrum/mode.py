@@ -176,7 +176,8 @@ def _stepwise(grad: bool, generator: Any) -> Generator[Any, Any, Any]:
             try:
                 step, value = generator.send, (yield result)
             except GeneratorExit:
-                generator.close()
+                with GradSwitch(grad):
+                    generator.close()
                 raise
             except BaseException as error:
                 step, value = generator.throw, error

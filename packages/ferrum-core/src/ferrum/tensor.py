@@ -213,16 +213,20 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
     def adopt(self, source: Tensor) -> Tensor:
         """Take the memory, dtype and device of `source`, and stay the same object.
 
-        The gradient goes along, cast and moved. Raises GradientError unless self is a leaf.
+        The gradient goes along, cast and moved, and hooks stay. Raises GradientError unless self is
+        a leaf.
         """
         if not self.is_leaf or self.view_of is not None:
             raise GradientError("adopt: expected a leaf that is no view")
-        grad, needed = self.grad, self.requires_grad
+        grad, edge = self.grad, self.edge
         self.edge = None
         self._unused_grad = None
         self.array, self.device, self.storage = source.array, source.device, source.storage
-        if needed:
-            self.requires_grad_()
+        if edge is not None:
+            old, new = edge.node, self.requires_grad_()._edge("adopt").node
+            assert isinstance(old, Leaf)
+            assert isinstance(new, Leaf)
+            new.hooks, new.accumulated = old.hooks, old.accumulated
         self.grad = None if grad is None else grad.detach().to(self.device, self.dtype)
         return self
 

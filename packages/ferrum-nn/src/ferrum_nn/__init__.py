@@ -1,5 +1,7 @@
 """Layers, losses, optimizers and data loading for FERRUM, under PyTorch's names.
 
+One import brings all of it:
+
     import ferrum as fe
     import ferrum_nn as nn
 

@@ -14,8 +14,8 @@ from ferrum_nn.module import Module
 class Sequential(Module):
     """Modules one after the other, each given what the one before it returned.
 
-    `Sequential(nn.Linear(2, 8), nn.Tanh())` names them "0", "1", ...; an OrderedDict of modules gives
-    them names. It has a length, can be iterated, and indexed by ints and slices.
+    `Sequential(nn.Linear(2, 8), nn.Tanh())` names them "0", "1", ...; an OrderedDict of modules
+    gives them names. It has a length, and can be iterated and indexed by ints and slices.
     """
 
     def __init__(self, *modules: Module | OrderedDict[str, Module]) -> None:
@@ -32,7 +32,7 @@ class Sequential(Module):
         return x
 
     def __len__(self) -> int:
-        return len(list(self))
+        return len(self._names())
 
     def __iter__(self) -> Iterator[Module]:
         return iter([each for each in self.__dict__.values() if isinstance(each, Module)])

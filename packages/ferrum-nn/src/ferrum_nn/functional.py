@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ferrum import Tensor
-from ferrum import sigmoid as sigmoid
-from ferrum import tanh as tanh
+from ferrum import Tensor, sigmoid, tanh
 from ferrum.dtypes import CATEGORY, DTypeLike, int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.ops.losses import along_classes, reduced_shape
+
+__all__ = [
+    "cross_entropy",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -54,8 +64,8 @@ def nll_loss(
 ) -> Tensor:
     """Return -weight[t] input[t] for the class t of each element.
 
-    `input` are log-probabilities (n, classes, ...) or (classes,), `target` int64 classes (n, ...) or
-    (). Where the target is `ignore_index` the loss is 0. "mean" divides by the sum of the weights.
+    `input` are log-probabilities (n, classes, ...) or (classes,), `target` integer classes (n, ...)
+    or (). Where the target is `ignore_index` the loss is 0. "mean" divides by the sum of weights.
     Raises OutOfRangeError for a target that is no class.
     """
     if input.ndim == 1:
@@ -87,10 +97,10 @@ def cross_entropy(
     """Return the cross entropy between scores and classes: -∑ q log softmax(input) per element.
 
     `input` are scores (n, classes, ...) or (classes,). An integer `target` (n, ...) or () names the
-    class where q is 1; a floating-point one, of the shape of `input`, is q itself. `label_smoothing` ε
-    makes q (1 - ε) q + ε / classes; `weight` (classes,) multiplies it. Where an integer target is
-    `ignore_index` the loss is 0. "mean" divides by the sum of the weights of the target classes, or
-    by the number of elements for a floating-point target.
+    class where q is 1; a floating-point one, of the shape of `input`, is q itself.
+    `label_smoothing` ε makes it (1 - ε) q + ε / classes; `weight` (classes,) multiplies it. Where
+    an integer target is `ignore_index` the loss is 0. "mean" divides by the sum of the weights of
+    the target classes, or by the number of elements for a floating-point target.
 
     Raises OutOfRangeError for a target that is no class.
     """
@@ -121,7 +131,9 @@ def cross_entropy(
 
 def _whole(target: Tensor) -> Tensor:
     """Return integer classes as int64, anything else as it is: the op refuses it."""
-    return target.to(int64) if CATEGORY[target.dtype] == 1 else target
+    if target.dtype is int64 or CATEGORY[target.dtype] != 1:
+        return target
+    return target.to(int64)
 
 
 def _refuse(name: str, input: Tensor, ignore_index: int, error: OutOfRangeError) -> NoReturn:

@@ -81,8 +81,8 @@ def forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., A
 class Passage:
     """One call of a module whose backward has hooks.
 
-    The tensors that go in and those that come out pass a point of the graph each. Gradients reach the
-    way out first: they are the hooks' grad_output. At the way in they are their grad_input.
+    The tensors that go in pass a point of the graph, and so do those that come out. Gradients
+    reach the way out first: they are the hooks' grad_output. At the way in they are grad_input.
     """
 
     def __init__(self, hooks: Hooks, module: Module) -> None:
@@ -108,8 +108,8 @@ class Passage:
         outputs = output if isinstance(output, tuple) else (output,)
         if not all(isinstance(each, Tensor) for each in outputs):
             raise OperandError(
-                f"{type(self.module).__name__}: a module with backward hooks must return a tensor or "
-                f"a tuple of tensors, got {type(output).__name__}"
+                f"{type(self.module).__name__}: a module with backward hooks must return a tensor "
+                f"or a tuple of tensors, got {type(output).__name__}"
             )
         passed = Point.apply(self.way_out, *outputs)
         return passed if isinstance(output, tuple) else passed[0]
@@ -139,12 +139,12 @@ class Passage:
 def _replaced(changed: Any, grads: Grads) -> Grads:
     if changed is None:
         return grads
-    changed = changed if isinstance(changed, tuple) else (changed,)
-    if len(changed) != len(grads):
+    replaced: Grads = changed if isinstance(changed, tuple) else (changed,)
+    if len(replaced) != len(grads):
         raise OperandError(
-            f"backward_hook: expected None or {len(grads)} gradients, got {len(changed)}"
+            f"backward_hook: expected None or {len(grads)} gradients, got {len(replaced)}"
         )
-    return changed
+    return replaced
 
 
 class Point(Function):

@@ -64,7 +64,7 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """Make the axes from `start_dim` to `end_dim` one: (n, c, h, w) becomes (n, c h w) by default."""
+    """Make the axes from `start_dim` to `end_dim` one; by default (n, c, h, w) becomes (n, chw)."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim = start_dim

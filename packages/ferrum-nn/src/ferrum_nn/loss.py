@@ -9,7 +9,7 @@ from ferrum_nn.ops.losses import reduced_shape
 
 
 class MSELoss(Module):
-    """Mean squared error: (input - target)², its "mean" (the default), its "sum", or "none" of them.
+    """Squared error (input - target)²: its "mean" (the default), its "sum", or "none" of them.
 
     Input and target have one shape; ShapeError otherwise.
     """
@@ -27,8 +27,8 @@ class CrossEntropyLoss(Module):
     """Cross entropy between scores (n, classes, ...) and classes, -∑ q log softmax(input).
 
     The target is class indices (n, ...), integers that name the class where q is 1, or class
-    probabilities q of the input's shape. See `ferrum_nn.functional.cross_entropy` for the arguments;
-    `weight` is a buffer.
+    probabilities q of the input's shape. `ferrum_nn.functional.cross_entropy` explains the
+    arguments; `weight` is a buffer.
     """
 
     weight: Tensor | None

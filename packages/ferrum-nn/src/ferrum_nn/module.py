@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeAlias, TypeVar
 
 from ferrum import Device, Tensor, bfloat16, float16, float32, float64
-from ferrum.dtypes import DTYPES, DType, DTypeLike, as_dtype, is_floating
+from ferrum.dtypes import DTYPES, DTypeLike, as_dtype, is_floating
 from ferrum.errors import DTypeError, OperandError, UnsupportedError
 from ferrum.graph import Handle
 from ferrum_nn import hooks, state
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Module:
-    """A function with parameters: subclass it, assign what it needs in `__init__`, define `forward`.
+    """A function with parameters: subclass it, assign them in `__init__`, define `forward`.
 
         class Net(nn.Module):
             def __init__(self):
@@ -30,10 +30,10 @@ class Module:
             def forward(self, x):
                 return self.layers[1](self.layers[0](x).relu())
 
-    There is nothing to register. Parameters, buffers and submodules are found by walking the
-    attributes in the order of their definition, and the lists, tuples and dicts among them; an entry
-    of those is named `layers.0`. As in PyTorch a module's own parameters come first, then its
-    buffers, then what its submodules hold.
+    There is nothing to register. Parameters and submodules are found by walking the attributes in
+    the order of their definition, and the lists, tuples and dicts among them, whose entries have
+    names such as `layers.0`. As in PyTorch a module's own parameters come first, then its buffers,
+    then what its submodules hold.
     """
 
     # What is the module's own affair stands outside __dict__, which is left to the attributes.
@@ -44,6 +44,7 @@ class Module:
     _hooks: Hooks | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Return a module that has nothing yet: subclasses need not call `super().__init__()`."""
         self = super().__new__(cls)
         self.training = True
         self._buffers = {}
@@ -185,8 +186,8 @@ class Module:
     ) -> IncompatibleKeys:
         """Copy the tensors of `state_dict` into the parameters and buffers of the same names.
 
-        They are cast and moved to what the module has. StateDictError names every key that is missing
-        or unexpected, if `strict`, and every one of another shape; nothing is written then.
+        They are cast and moved to what the module has. StateDictError names every key that is
+        missing or unexpected, if `strict`, and every one of another shape; nothing is written then.
         """
         return state.load(type(self).__name__, self.state_dict(keep_vars=True), state_dict, strict)
 
@@ -231,8 +232,8 @@ class Module:
     ) -> Self:
         """Move all parameters and buffers to a device, cast the floating-point ones. Returns self.
 
-        `to("cuda")`, `to(fe.float64)`, `to("cuda", fe.float16)`, `to(other_tensor)`. Parameters stay
-        the same objects, so an optimizer goes on with them.
+        `to("cuda")`, `to(fe.float64)`, `to("cuda", fe.float16)`, `to(other_tensor)`. Parameters
+        stay the same objects, so an optimizer goes on with them.
         """
         for arg in args:
             if isinstance(arg, Tensor):
@@ -317,7 +318,10 @@ class Module:
         return hooks.add(self._made_hooks().after, hooks.forward_hook(hook, with_kwargs), prepend)
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
-        """Call `hook(module, grad_output)` before backward; what it returns replaces grad_output."""
+        """Call `hook(module, grad_output)` before backward.
+
+        What it returns replaces grad_output, which has an entry per output.
+        """
         return hooks.add(self._made_hooks().before_backward, hook, prepend)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> Handle:
@@ -370,7 +374,9 @@ def _opened(name: str, value: Any) -> Iterator[tuple[str, Member]]:
     elif isinstance(value, _CONTAINERS):
         entries = value.items() if isinstance(value, dict) else enumerate(value)
         named = [(f"{name}.{key}", each) for key, each in entries if isinstance(each, _HELD)]
-        yield from (pair for pair in named if isinstance(pair[1], Parameter))
+        for inner, each in named:
+            if isinstance(each, Parameter):
+                yield inner, each
         for inner, each in named:
             yield from _opened(inner, each)
 

@@ -17,14 +17,14 @@ class IncompatibleKeys(NamedTuple):
 
 
 def as_tensor(value: Any) -> Tensor | None:
-    """Return `value`, a tensor of FERRUM or of any library that speaks DLPack; None if it is neither."""
+    """Return a tensor of FERRUM, or of any library that speaks DLPack; None for anything else."""
     if isinstance(value, Tensor):
         return value
     return from_dlpack(value) if hasattr(value, "__dlpack__") else None
 
 
 def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> IncompatibleKeys:
-    """Copy the tensors of `given` into those of `own`; nothing is written where anything is wrong."""
+    """Copy the tensors of `given` into those of `own`: all, or none where anything is wrong."""
     if not isinstance(given, Mapping):
         raise StateDictError(
             f"{name}: load_state_dict expected a mapping from names to tensors, got "

@@ -7,7 +7,7 @@ from math import prod
 from operator import index
 from typing import Any
 
-from ferrum.errors import OutOfRangeError, ShapeError
+from ferrum.errors import OperandError, OutOfRangeError, ShapeError
 from ferrum.spec import Shape
 
 
@@ -54,10 +54,13 @@ def _none_of(name: str, dim: int) -> tuple[int, ...]:
     return ()
 
 
-def sizes_of(sizes: tuple[Any, ...]) -> Shape:
+def sizes_of(name: str, sizes: tuple[Any, ...]) -> Shape:
     """Return the shape in `f(2, 3)` or `f((2, 3))`."""
     listed = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-    return tuple(index(size) for size in listed)
+    try:
+        return tuple([index(size) for size in listed])
+    except TypeError:
+        raise OperandError(f"{name}: expected integers, got {tuple(listed)}") from None
 
 
 def resolved(name: str, shape: Shape, count: int) -> Shape:

@@ -227,7 +227,9 @@ class Elementwise(Operators):
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
         """Raise self to at least `min` and lower it to at most `max`."""
-        return ops.copy_(self, as_tensor(self).clamp(min, max))
+        # what is saved for the gradient must be the values before they are written
+        x = as_tensor(self).clone() if self.edge is not None else as_tensor(self)
+        return ops.copy_(self, x.clamp(min, max))
 
     def masked_fill_(self, mask: Tensor, value: Operand) -> Tensor:
         """Put `value` where `mask` holds."""

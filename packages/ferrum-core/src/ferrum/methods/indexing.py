@@ -14,6 +14,7 @@ from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
 from ferrum.ops.views import Key
 from ferrum.promotion import SCALARS
+from ferrum.spec import broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -50,22 +51,29 @@ class Indexing(TensorBase):
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
         """Return out[.., i, ..] = self[.., index[.., i, ..], ..] along `dim`."""
-        return ops.gather(self, index, axis=one_axis("gather", dim, self.ndim))
+        axis = one_axis("gather", dim, self.ndim)
+        if self.ndim and index.ndim:
+            return ops.gather(self, index, axis=axis)
+        return ops.gather(*map(_vector, (self, index)), axis=axis).reshape(index.shape)
 
     def scatter_add(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
         """Return a copy with out[.., index[.., i, ..], ..] += src[.., i, ..] along `dim`."""
-        return ops.scatter_add(self, index, src, axis=one_axis("scatter_add", dim, self.ndim))
+        axis = one_axis("scatter_add", dim, self.ndim)
+        if self.ndim and index.ndim and src.ndim:
+            return ops.scatter_add(self, index, src, axis=axis)
+        return ops.scatter_add(*map(_vector, (self, index, src)), axis=axis).reshape(self.shape)
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return the entries of `dim` that a vector of integers picks."""
         axis = one_axis("index_select", dim, self.ndim)
         if index.ndim > 1:
             raise ShapeError(f"index_select: expected a vector of indices, got {index.shape}")
-        return ops.index(self, [index if i == axis else None for i in range(self.ndim)])
+        x, indices = (self, _vector(index)) if self.ndim else (_vector(self), index)
+        return ops.index(x, [indices if i == axis else None for i in range(x.ndim)])
 
     def masked_select(self, mask: Tensor) -> Tensor:
         """Return the elements where `mask` holds, as a vector; both broadcast."""
-        shape = np.broadcast_shapes(self.shape, mask.shape)
+        shape = broadcast_shapes("masked_select", self.shape, mask.shape)
         return as_tensor(self).expand(shape)[mask.expand(shape)]
 
     def nonzero(self) -> Tensor:
@@ -77,6 +85,11 @@ def _without_leading_ones(x: Tensor) -> Tensor:
     """Return x without its leading axes of size 1, which an assignment allows in excess."""
     lead = next((i for i, size in enumerate(x.shape) if size != 1), x.ndim)
     return ops.reshape(x, shape=x.shape[lead:]) if lead else x
+
+
+def _vector(x: Any) -> Tensor:
+    """Return a 0-d tensor as a vector of one element, any other as it is."""
+    return as_tensor(x) if x.ndim else as_tensor(x).reshape(1)
 
 
 def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:
@@ -106,7 +119,7 @@ def _entry(x: Tensor, entry: Any) -> Any:
         return _index_tensor(x, as_tensor(entry))
     if isinstance(entry, (bool, np.bool_)):
         return _index_tensor(x, _on_device_of(x, np.asarray(entry)))
-    if isinstance(entry, (list, np.ndarray)):
+    if isinstance(entry, (list, tuple, np.ndarray)):
         array = np.asarray(entry) if len(entry) else np.zeros(0, np.int64)
         return _index_tensor(x, _on_device_of(x, array))
     try:

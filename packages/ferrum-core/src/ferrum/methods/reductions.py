@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import DTypeLike, as_dtype, is_floating
-from ferrum.errors import DTypeError
+from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError
 from ferrum.methods.axes import one_axis, some_axes
 from ferrum.methods.elementwise import choose
 from ferrum.promotion import get_default_dtype
@@ -39,15 +39,19 @@ class Reductions(TensorBase):
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """Return the sum along `dim`, all of them by default; int64 for bool and integers."""
-        x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
-        return x._along(ops.sum, dim, keepdim)
+        if dtype is None:
+            return self._along(ops.sum, dim, keepdim)
+        x = as_tensor(self).to(as_dtype(dtype))
+        return x._along(ops.sum, dim, keepdim).to(x.dtype)
 
     def prod(
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """Return the product along `dim`, all of them by default; int64 for bool and integers."""
-        x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
-        return x._along(ops.prod, dim, keepdim)
+        if dtype is None:
+            return self._along(ops.prod, dim, keepdim)
+        x = as_tensor(self).to(as_dtype(dtype))
+        return x._along(ops.prod, dim, keepdim).to(x.dtype)
 
     def mean(
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
@@ -126,7 +130,8 @@ class Reductions(TensorBase):
         """Return the running sum along `dim`."""
         x = as_tensor(self) if dtype is None else as_tensor(self).to(as_dtype(dtype))
         axis = one_axis("cumsum", dim, self.ndim)
-        return ops.cumulative_sum(x, axis=axis) if self.ndim else x.sum()
+        total = ops.cumulative_sum(x, axis=axis) if self.ndim else x.sum()
+        return total if dtype is None else total.to(x.dtype)
 
     def logsumexp(self, dim: Dim, keepdim: bool = False) -> Tensor:
         """Return log(sum(exp(self))) along `dim`, computed from self - max."""
@@ -162,6 +167,8 @@ class Reductions(TensorBase):
         x = as_tensor(self)
         if p in (2, "fro"):
             return root((x * x).sum(dim, keepdim), 2)
+        if isinstance(p, str) or p is None:
+            raise ArgumentError(f"norm: expected a number or 'fro' for p, got {p!r}")
         power = float(p)
         if power == float("inf"):
             return x.abs().amax(dim, keepdim)
@@ -171,7 +178,8 @@ class Reductions(TensorBase):
             return (x != 0).to(self.dtype).sum(dim, keepdim)
         if power == 1:
             return x.abs().sum(dim, keepdim)
-        return root(x.abs().pow(power).sum(dim, keepdim), power)
+        powers = root(x.abs(), 1 / power) if 0 < power < 1 else x.abs().pow(power)
+        return root(powers.sum(dim, keepdim), power)
 
     def sort(
         self, dim: int = -1, descending: bool = False, *, stable: bool = True
@@ -191,9 +199,21 @@ class Reductions(TensorBase):
             return ops.argsort(x.reshape(1), axis=0, descending=descending).reshape(())
         return ops.argsort(x, axis=axis, descending=descending)
 
-    def topk(self, k: int, dim: int = -1, largest: bool = True) -> ValuesAndIndices:
-        """Return the k largest (or smallest) elements along `dim` in order, and where they were."""
+    def topk(
+        self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+    ) -> ValuesAndIndices:
+        """Return the k largest (or smallest) elements along `dim` and where they were.
+
+        They are always sorted.
+        """
+        size = self.shape[one_axis("topk", dim, self.ndim)] if self.ndim else 1
+        if not 0 <= k <= size:
+            raise OutOfRangeError(
+                f"topk: expected k from 0 to {size}, the size of dim {dim}, got {k}"
+            )
         values, indices = self.sort(dim, descending=largest)
+        if not self.ndim:
+            return ValuesAndIndices(values, indices)
         return ValuesAndIndices(values.narrow(dim, 0, k), indices.narrow(dim, 0, k))
 
 

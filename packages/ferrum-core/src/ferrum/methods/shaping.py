@@ -43,7 +43,9 @@ class Shaping(TensorBase):
 
     def reshape(self, *shape: Any) -> Tensor:
         """Return self in another shape, one size of which may be -1: a view where possible."""
-        return ops.reshape(self, shape=resolved("reshape", sizes_of(shape), prod(self.shape)))
+        return ops.reshape(
+            self, shape=resolved("reshape", sizes_of("reshape", shape), prod(self.shape))
+        )
 
     def view(self, *shape: Any) -> Tensor:
         """Return self in another shape without copying.
@@ -92,7 +94,7 @@ class Shaping(TensorBase):
 
     def permute(self, *dims: Any) -> Tensor:
         """Return self with its axes in the order `dims`."""
-        axes = tuple(one_axis("permute", dim, self.ndim) for dim in sizes_of(dims))
+        axes = tuple(one_axis("permute", dim, self.ndim) for dim in sizes_of("permute", dims))
         return ops.permute(self, axes=axes)
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
@@ -107,8 +109,8 @@ class Shaping(TensorBase):
 
     def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """Return self with the axis `source` moved to `destination`, or several axes at once."""
-        froms = distinct_axes("movedim", sizes_of((source,)), self.ndim)
-        tos = distinct_axes("movedim", sizes_of((destination,)), self.ndim)
+        froms = distinct_axes("movedim", sizes_of("movedim", (source,)), self.ndim)
+        tos = distinct_axes("movedim", sizes_of("movedim", (destination,)), self.ndim)
         if len(froms) != len(tos):
             raise ShapeError(f"movedim: {source} and {destination} differ in length")
         axes = [axis for axis in range(self.ndim) if axis not in froms]
@@ -137,7 +139,7 @@ class Shaping(TensorBase):
 
     def expand(self, *sizes: Any) -> Tensor:
         """Return self repeated along axes of size 1 and new ones in front; -1 keeps a size."""
-        wanted = sizes_of(sizes)
+        wanted = sizes_of("expand", sizes)
         lead = len(wanted) - self.ndim
         if lead < 0 or -1 in wanted[:lead]:
             raise ShapeError(f"expand: {wanted} does not fit the shape {self.shape}")
@@ -154,7 +156,7 @@ class Shaping(TensorBase):
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Return self laid side by side `sizes` times, copied."""
-        times = sizes_of(sizes)
+        times = sizes_of("repeat", sizes)
         lead = len(times) - self.ndim
         if lead < 0:
             raise ShapeError(f"repeat: expected at least {self.ndim} sizes, got {times}")
@@ -199,11 +201,11 @@ class Shaping(TensorBase):
         )
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """Return at most `chunks` views of equal size (the last may be shorter)."""
+        """Return at most `chunks` views of equal size (the last may be shorter); if empty, all."""
         if chunks <= 0:
             raise ArgumentError(f"chunk: expected chunks above 0, got {chunks}")
         size = self.shape[real_axis("chunk", dim, self.ndim)]
-        return self.split(max(1, -(-size // chunks)), dim)
+        return self.split(-(-size // chunks) if size else [0] * chunks, dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """Return the entries of `dim`, each without it."""
@@ -213,7 +215,7 @@ class Shaping(TensorBase):
     def flip(self, *dims: Any) -> Tensor:
         """Return a copy of self with the order along `dims` reversed."""
         x = as_tensor(self)
-        for axis in distinct_axes("flip", sizes_of(dims), self.ndim):
+        for axis in distinct_axes("flip", sizes_of("flip", dims), self.ndim):
             if self.ndim:
                 x = along(x, axis, self.shape[axis] - 1, self.shape[axis], -1)
         return ops.copy(x)

@@ -9,6 +9,7 @@ from ferrum.dtypes import bool_, int64, is_floating
 from ferrum.errors import DTypeError, ShapeError
 from ferrum.op import op
 from ferrum.ops.elementwise import maximum, minimum, where
+from ferrum.ops.memory import check_number
 from ferrum.ops.reduce import max, sum, widened
 from ferrum.spec import Spec, TensorLike
 
@@ -85,6 +86,9 @@ def clip(x: TensorLike, *, low: float | None, high: float | None) -> Spec:
     """Return x with what is below `low` raised to it and what is above `high` lowered to it."""
     if x.dtype is bool_:
         raise DTypeError("clip: expected integer or float tensors, got bool")
+    for bound in (low, high):
+        if bound is not None:
+            check_number("clip", bound, x.dtype)
     return Spec(x.shape, x.dtype)
 
 

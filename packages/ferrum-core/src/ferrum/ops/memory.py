@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, prod
+from math import ceil, inf, nan, prod
 from typing import TYPE_CHECKING
 
 from ferrum.device import Device
-from ferrum.dtypes import CATEGORY, DType, float32, int64, is_floating, uint8
+from ferrum.dtypes import CATEGORY, DType, bool_, float32, int64, is_floating, uint8
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
 from ferrum.op import op
@@ -32,12 +32,21 @@ def check_shape(name: str, shape: Shape) -> Shape:
     return shape
 
 
+def check_number(name: str, value: float, dtype: DType) -> None:
+    """Raise ArgumentError where an integer dtype cannot hold `value`; fractions are cut off."""
+    if CATEGORY[dtype] == 1:
+        bits = 8 * dtype.itemsize - (dtype.kind == "i")
+        if not (-(1 << bits) if dtype.kind == "i" else 0) <= value < 1 << bits:
+            raise ArgumentError(f"{name}: {value} does not fit into {dtype.name}")
+
+
 # ---- creation
 
 
 @op
 def full(*, shape: Shape, value: float, dtype: DType, device: Device) -> Spec:
-    """Return a tensor with every element equal to `value`."""
+    """Return a tensor with every element equal to `value`, which an integer dtype must hold."""
+    check_number("full", value, dtype)
     return Spec(check_shape("full", shape), dtype)
 
 
@@ -48,11 +57,15 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(shape=(0, 3), value=0.0, dtype=float32)
     yield s.bad(ShapeError, shape=(-1,), value=0.0, dtype=float32)
     yield s.bad(ShapeError, shape=(2**40, 2**40), value=0.0, dtype=float32)
+    yield s.bad(ArgumentError, shape=(2,), value=256, dtype=uint8)
+    yield s.bad(ArgumentError, shape=(2,), value=nan, dtype=int64)
 
 
 @op
 def arange(*, start: float, stop: float, step: float, dtype: DType, device: Device) -> Spec:
     """Return start, start + step, ... up to but without `stop`."""
+    if dtype is bool_:
+        raise DTypeError("arange: expected an integer or float dtype, got bool")
     if step == 0:
         raise ArgumentError("arange: expected a step other than 0")
     steps = (stop - start) / step
@@ -68,8 +81,9 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(start=2, stop=2, step=1, dtype=int64)
     yield s.bad(ArgumentError, start=0, stop=1, step=0, dtype=int64)
     yield s.bad(ArgumentError, start=0, stop=-3, step=1, dtype=int64)
-    yield s.bad(ArgumentError, start=0, stop=math.nan, step=1, dtype=int64)
-    yield s.bad(ArgumentError, start=0, stop=math.inf, step=1, dtype=int64)
+    yield s.bad(DTypeError, start=0, stop=2, step=1, dtype=bool_)
+    yield s.bad(ArgumentError, start=0, stop=nan, step=1, dtype=int64)
+    yield s.bad(ArgumentError, start=0, stop=inf, step=1, dtype=int64)
     yield s.bad(ShapeError, start=0, stop=2**62, step=1, dtype=int64)
 
 

@@ -12,11 +12,17 @@ in float64; tolerances from the op table.
 
 from ferrum.testing.cases import ASPECTS, Case, cases
 from ferrum.testing.failures import ConformanceFailure, NotApplicable
+from ferrum.testing.report import Report, main, run
+from ferrum.testing.suite import BackendConformance
 
 __all__ = [
     "ASPECTS",
+    "BackendConformance",
     "Case",
     "ConformanceFailure",
     "NotApplicable",
+    "Report",
     "cases",
+    "main",
+    "run",
 ]

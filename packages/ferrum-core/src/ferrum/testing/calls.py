@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,17 @@ def in_dtype(given: Input, dtype: DType | None) -> Array:
 
 @dataclass(frozen=True)
 class Call:
-    """Sample `number` of `op`, with arrays for its tensors; `dtype` is the one under test, if any."""
+    """Sample `number` of `op`, with arrays for its tensors; `dtype` is the one under test, if any.
+
+    `open` are the numbers of the arrays that the sample left in that dtype.
+    """
 
     op: Op[..., Any]
     number: int
     dtype: DType | None
     operands: list[Any]
     attrs: dict[str, Any]
-    error: type[Exception] | None = None
+    open: tuple[int, ...] = ()
     smooth: bool = True
 
     @property
@@ -106,6 +110,20 @@ class Call:
     def written(self) -> list[Array]:
         """The values of the operands that the op writes."""
         return among([self.operands[i] for i in self.op.writes])
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """The numbers of the arrays that gradients are asked for.
+
+        An operand of a fixed dtype, beside others whose dtype is open, is a count or the like.
+        """
+        numbers = self.open or range(len(self.arrays))
+        return tuple(i for i in numbers if is_floating(self.arrays[i].dtype))
+
+    def with_moved(self, values: Iterable[Array]) -> Call:
+        """Return this call with other arrays where gradients are asked for."""
+        others, number = dict(zip(self.moved, values, strict=True)), count()
+        return self.changed(lambda x: others.get(next(number), x))
 
     def attributes(self, device: Device) -> dict[str, Any]:
         """Return the attributes of the call on `device`, which a sample cannot know."""
@@ -130,17 +148,21 @@ class Call:
             return tuple(Spec(x.shape, x.dtype) for x in self.written)
         return specs if specs.__class__ is tuple else (specs,)
 
+    def lifted(self) -> Call:
+        """Return the call in float64, but with the operands as they were rounded before."""
+        if self.keyed:
+            return self
+        attrs = {name: _wide(value) for name, value in self.attrs.items()}
+        return replace(self, operands=nested(lifted, self.promoted()), attrs=attrs)
+
     @cached_property
     def expected(self) -> list[Array] | FerrumError:
-        """What the call must give, worked out in float64 from its rounded operands; or must raise."""
-        device = oracle_device()
-        attrs = self.attributes(device)
-        if not self.keyed:
-            attrs = {name: _wide(value) for name, value in attrs.items()}
-        args = nested(lambda x: upload(device, x if self.keyed else lifted(x)), self.promoted())
+        """What the call must give, worked out by the reference device in float64; or must raise."""
+        device, call = oracle_device(), self.lifted()
+        args = nested(lambda x: upload(device, x), call.operands)
         try:
             with no_grad():
-                result = self.op(*args, **attrs)
+                result = self.op(*args, **call.attributes(device))
         except FerrumError as error:
             return error
         return [download(out) for out in outputs_of(self.op, args, result)]
@@ -199,8 +221,8 @@ def takes_dtypes(sample: Sample) -> bool:
 
 def call_of(op: Op[..., Any], number: int, sample: Sample, dtype: DType | None) -> Call:
     """Return `sample` in `dtype`."""
+    inputs = among(sample.inputs, Input)
     operands = nested(lambda given: in_dtype(given, dtype), sample.inputs, Input)
-    attrs = sample.attrs
-    if dtype is not None and not among(sample.inputs, Input):
-        attrs = {**attrs, "dtype": dtype}
-    return Call(op, number, dtype, operands, attrs, sample.error, sample.smooth)
+    attrs = {**sample.attrs, "dtype": dtype} if dtype and not inputs else sample.attrs
+    left_open = tuple(i for i, each in enumerate(inputs) if each.dtype is None)
+    return Call(op, number, dtype, operands, attrs, left_open, sample.smooth)

@@ -8,35 +8,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferrum import capture, ops
-from ferrum.autograd import grad
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.errors import CaptureError
 from ferrum.tensor import Tensor
 from ferrum.testing.calls import Array, Call, download, nested, outputs_of, upload
-from ferrum.testing.failures import ConformanceFailure, excerpt
-from ferrum.testing.gradients import has_gradient, seeds_of
+from ferrum.testing.failures import ConformanceFailure, NotApplicable, excerpt
+from ferrum.testing.gradients import has_gradient, pulled, seeds_of
 
 if TYPE_CHECKING:
     from ferrum.testing.cases import Case
 
 
 class Program:
-    """A call as a function of its tensors: the op and, where it has one, its gradient."""
+    """A call as a function of its tensors: the op and, with `backward`, its gradient."""
 
-    def __init__(self, call: Call, device: Device) -> None:
+    def __init__(self, call: Call, device: Device, backward: bool) -> None:
         self.call = call
         self.device = device
         self.attrs = call.attributes(device)
-        self.seeds = seeds_of(call, device) if has_gradient(call) else []
+        self.seeds = seeds_of(call, device) if backward else []
 
     def operands(self, flipped: bool) -> list[Tensor]:
         """Return new tensors for the function, with the values in their order or in the reverse one."""
         arrays = [np.flip(x) if flipped else x for x in (*self.call.arrays, *self.seeds)]
         tensors = [upload(self.device, np.asarray(x)) for x in arrays]
-        for tensor in tensors[: len(self.call.arrays)]:
-            if self.seeds and is_floating(tensor.dtype):
-                tensor.requires_grad_()
+        for number in self.call.moved if self.seeds else ():
+            tensors[number].requires_grad_()
         return tensors
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -53,16 +51,26 @@ class Program:
         if not leaves:
             return tuple(outs)
         roots = [out for out in outs if is_floating(out.dtype)]
-        found = grad(roots, leaves, tensors[count:], allow_unused=True)
+        found = pulled(roots, leaves, tensors[count:])
         return (*outs, *[g for g in found if g is not None])
 
 
 def check_capture(case: Case) -> None:
     """A replay gives the bits of eager, for the values of the recording and for others."""
-    program = Program(case.call, case.device)
-    if any(-1 in spec.shape for spec in case.call.rule(case.device)):
-        _check_refusal(program)
+    call, device = case.call, case.device
+    forward = Program(call, device, backward=False)
+    if any(-1 in spec.shape for spec in call.rule(device)):
+        _check_refusal(forward)
         return
+    _check_replay(forward)
+    if has_gradient(call):
+        try:
+            _check_replay(Program(call, device, backward=True))
+        except CaptureError as error:  # a gradient by way of a fallback that reads values
+            raise NotApplicable(str(error)) from error
+
+
+def _check_replay(program: Program) -> None:
     graph = capture.record(program, *program.operands(flipped=False))
     for flipped in (False, True):
         eager = program(*program.operands(flipped))

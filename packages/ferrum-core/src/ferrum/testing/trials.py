@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -16,17 +17,14 @@ from ferrum.testing.layouts import Placed, constant_along, place
 
 
 class Trial:
-    """A call whose operands lie on `device` in `layout`.
-
-    With `leaves`, floating-point operands require grad: all of them, or those of these numbers.
-    """
+    """A call whose operands lie on `device` in `layout`; those numbered in `leaves` require grad."""
 
     def __init__(
         self,
         call: Call,
         device: Device,
         layout: str = "contiguous",
-        leaves: bool | tuple[int, ...] = False,
+        leaves: Collection[int] = (),
     ) -> None:
         self.call = call.changed(constant_along) if layout == "broadcast" else call
         self.op = call.op
@@ -35,7 +33,6 @@ class Trial:
         self.placed: list[Placed] = []
         self.leaves: list[Tensor] = []
         self._wanted = leaves
-        self._floats = 0
         self.args: list[Any] = []
         for i, operand in enumerate(self.call.operands):
             # An operand that is written may not have several elements in one place.
@@ -46,11 +43,7 @@ class Trial:
     def _lay(self, array: Array, layout: str) -> Tensor:
         placed = place(self.device, array, layout)
         self.placed.append(placed)
-        if not is_floating(array.dtype):
-            return placed.tensor
-        number = self._floats
-        self._floats += 1
-        if self._wanted is False or (self._wanted is not True and number not in self._wanted):
+        if len(self.placed) - 1 not in self._wanted:
             return placed.tensor
         leaf = placed.tensor.detach().requires_grad_()
         self.leaves.append(leaf)

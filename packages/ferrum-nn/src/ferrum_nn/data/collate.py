@@ -15,7 +15,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """Return samples of one form as one of that form, whose tensors have a new axis in front.
 
     Tensors and arrays are stacked, ints and bools become a tensor, floats one of float64, strings
-    stay a list; tuples, lists and dicts are collated entry by entry. OperandError for anything else.
+    stay a list; tuples, lists and dicts are collated entry by entry. Raises OperandError for
+    anything else.
     """
     first = batch[0]
     if isinstance(first, Tensor):
@@ -33,8 +34,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, (tuple, list)):
         return _entries(batch)
     raise OperandError(
-        f"default_collate: expected tensors, arrays, numbers, strings, or tuples, lists or dicts of "
-        f"them, got {type(first).__name__}; give the DataLoader a collate_fn"
+        f"default_collate: expected tensors, arrays, numbers, strings, or tuples, lists or dicts "
+        f"of them, got {type(first).__name__}; give the DataLoader a collate_fn"
     )
 
 

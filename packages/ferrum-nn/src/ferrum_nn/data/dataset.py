@@ -23,7 +23,7 @@ class Dataset(Protocol[T_co]):
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
-    """Sample i is entry i of each of the tensors, which have one length. Raises ShapeError otherwise.
+    """Sample i is entry i of each of the tensors; ShapeError unless they have one length.
 
     What indexes a tensor indexes the data set: a slice or a tensor of indices gives a whole batch.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import index
 from typing import Any
 
 from ferrum import Generator, Tensor, randperm
@@ -14,9 +15,9 @@ from ferrum_nn.data.dataset import Dataset, TensorDataset
 class DataLoader:
     """Hands out a data set in batches: `for x, y in DataLoader(data, batch_size=32, shuffle=True)`.
 
-    With `shuffle` each pass has a new order, drawn from `generator` or else the default generator as
-    the pass begins: the state of the generator decides it, and nothing else. The last batch may be
-    smaller, or is left out with `drop_last`. `collate_fn` makes a batch of a list of samples;
+    With `shuffle` each pass has a new order, drawn from `generator` or else the default generator
+    as the pass begins: the state of the generator decides it, and nothing else. The last batch may
+    be smaller, or is left out with `drop_last`. `collate_fn` makes a batch of a list of samples;
     `default_collate` does it if none is given.
     """
 
@@ -30,10 +31,10 @@ class DataLoader:
         drop_last: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ArgumentError(f"DataLoader: expected a batch_size above 0, got {batch_size!r}")
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = index(batch_size)
+        if self.batch_size < 1:
+            raise ArgumentError(f"DataLoader: expected a batch_size above 0, got {batch_size}")
         self.shuffle = shuffle
         self.collate_fn = collate_fn
         self.drop_last = drop_last
@@ -48,8 +49,8 @@ class DataLoader:
         size = len(self.dataset)
         starts = [i * self.batch_size for i in range(len(self))]
         spans = [(start, min(start + self.batch_size, size)) for start in starts]
+        # here, for the body of a generator would not draw before the first batch
         order = randperm(size, generator=self.generator) if self.shuffle else None
-        # a generator's body would wait for the first batch to draw the order
         if isinstance(self.dataset, TensorDataset) and self.collate_fn is None:
             return _cut(self.dataset.tensors, order, spans)
         indices = range(size) if order is None else order.tolist()
@@ -71,6 +72,4 @@ def _cut(
         return
     orders = [order.to(tensor.device) for tensor in tensors]
     for start, end in spans:
-        yield tuple(
-            [tensor[each[start:end]] for tensor, each in zip(tensors, orders, strict=True)]
-        )
+        yield tuple([tensor[each[start:end]] for tensor, each in zip(tensors, orders, strict=True)])

@@ -37,21 +37,22 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None) -> Spec:
 
 @linear.fallback
 def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    rows = _rows(x) @ weight.mT
-    if bias is not None:
-        rows = rows + bias
-    return rows if x.ndim == 2 else rows.reshape(*x.shape[:-1], weight.shape[0])
+    out = _rows(x) @ weight.mT
+    out = out if bias is None else out + bias
+    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weight.shape[0])
 
 
 @linear.gradient
 def _(
     g: Tensor, x: Tensor, weight: Tensor, *, needs: Needs
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    return (
-        None if needs[0] is None else linear(g, weight.mT, None),
-        None if needs[1] is None else _rows(g).mT @ _rows(x),
-        g,  # summed over the rows by the engine
-    )
+    rows = _rows(g)
+    to_x = to_weight = None
+    if needs[0] is not None:
+        to_x = rows @ weight if x.ndim == 2 else (rows @ weight).reshape(x.shape)
+    if needs[1] is not None:
+        to_weight = rows.mT @ _rows(x)
+    return to_x, to_weight, g  # the engine sums g over the rows for the bias
 
 
 def _rows(x: Tensor) -> Tensor:

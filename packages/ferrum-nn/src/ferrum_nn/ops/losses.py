@@ -211,10 +211,10 @@ def cross_entropy(
     label_smoothing: float,
     reduction: str,
 ) -> tuple[Spec, Spec, Spec]:
-    """Return nll_loss of log_softmax(x), and what its gradient needs: those, and the sum of weights.
+    """Return nll_loss of log_softmax(x), log_softmax(x), and the sum of the targets' weights.
 
-    With `label_smoothing` ε the loss of an element is 1 - ε times that of its class, plus ε / classes
-    times that of every class.
+    With `label_smoothing` ε the loss of an element is 1 - ε times that of its class, plus
+    ε / classes times that of every class.
     """
     _classes("cross_entropy", x, target, weight)
     if not 0 <= label_smoothing <= 1:
@@ -265,12 +265,17 @@ def _(
     loss, *others = g
     if loss is None or needs[2] is not None or any(each is not None for each in others):
         return NotImplemented  # rare: the fallback's gradient serves
-    attrs = {
-        "ignore_index": ignore_index,
-        "label_smoothing": label_smoothing,
-        "reduction": reduction,
-    }
-    return cross_entropy_backward(loss, log_probs, target, weight, total, **attrs), None, None
+    piece = cross_entropy_backward(
+        loss,
+        log_probs,
+        target,
+        weight,
+        total,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+    return piece, None, None
 
 
 @cross_entropy.samples
@@ -313,8 +318,8 @@ def cross_entropy_backward(
     shape = reduced_shape("cross_entropy_backward", target.shape, reduction)
     if g.shape != shape or total.shape != ():
         raise ShapeError(
-            f"cross_entropy_backward: expected a gradient {shape} and a total (), got {g.shape} and "
-            f"{total.shape}"
+            f"cross_entropy_backward: expected a gradient {shape} and a total (), got {g.shape} "
+            f"and {total.shape}"
         )
     return Spec(log_probs.shape, log_probs.dtype)
 

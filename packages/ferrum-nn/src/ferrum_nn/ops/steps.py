@@ -6,18 +6,19 @@ two calls is an operand or an attribute, so a call depends on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterator, Sequence
+from math import inf, log
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ferrum import Spec, TensorLike, maximum, writes
+from ferrum import Spec, TensorLike, is_grad_enabled, maximum, writes
 from ferrum.dtypes import float32, int64, is_floating
-from ferrum.errors import DTypeError, GradientError, ShapeError
+from ferrum.errors import DTypeError, ShapeError
 
 if TYPE_CHECKING:
     from ferrum import Tensor
     from ferrum.samples import Sample, Sampler
 
-Many: TypeAlias = list[TensorLike]
+Many: TypeAlias = Sequence[TensorLike]
 
 
 def _alike(name: str, params: Many, **others: Many) -> tuple[Spec, ...]:
@@ -30,7 +31,8 @@ def _alike(name: str, params: Many, **others: Many) -> tuple[Spec, ...]:
         for each, param in zip(tensors, params, strict=True):
             if each.shape != param.shape:
                 raise ShapeError(
-                    f"{name}: expected {what} of the parameter's shape {param.shape}, got {each.shape}"
+                    f"{name}: expected {what} of the parameter's shape {param.shape}, got "
+                    f"{each.shape}"
                 )
             if each.dtype is not param.dtype or not is_floating(param.dtype):
                 raise DTypeError(
@@ -40,7 +42,14 @@ def _alike(name: str, params: Many, **others: Many) -> tuple[Spec, ...]:
     return tuple([Spec(param.shape, param.dtype) for param in params])
 
 
-@writes("params", "momenta")
+def _wide(x: Tensor) -> Tensor:
+    """Return x as it is before it is written, with 16-bit floats in float32 until the end."""
+    if x.dtype.itemsize == 2:
+        return x.to(float32)
+    return x.clone() if is_grad_enabled() else x  # backward may ask for it
+
+
+@writes("params", "momenta", ulp=4, scale=4.0)
 def sgd_step(
     params: Many,
     grads: Many,
@@ -75,16 +84,19 @@ def _(
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
-) -> list[Tensor]:
+) -> Any:
     for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-        g = -grad if maximize else grad
+        p, g = _wide(param), _wide(grad)
+        if maximize:
+            g = -g
         if weight_decay:
-            g = g + param * weight_decay
+            g = g + p * weight_decay
         if momentum:
-            m = momenta[i].copy_(momenta[i] * momentum + g * (1 - dampening))
+            m = _wide(momenta[i]) * momentum + g * (1 - dampening)
+            momenta[i].copy_(m)
             g = g + m * momentum if nesterov else m
-        param.copy_(param - g * lr)
-    return params
+        param.copy_(p - g * lr)
+    return tuple(params)
 
 
 @sgd_step.samples
@@ -110,7 +122,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(TypeError, [], [], [], **plain)
 
 
-@writes("params", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps")
+@writes("params", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps", ulp=4, scale=4.0)
 def adam_step(
     params: Many,
     grads: Many,
@@ -162,31 +174,34 @@ def _(
     weight_decay: float,
     decoupled_weight_decay: bool,
     maximize: bool,
-) -> list[Tensor]:
-    for i, (param, grad, m, v) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
-        count = _counted(steps[i])
-        p, g = param, -grad if maximize else grad
+) -> Any:
+    moments = zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True)
+    for i, (param, grad, exp_avg, exp_avg_sq, step) in enumerate(moments):
+        step.copy_(step + 1)
+        p, g = _wide(param), _wide(grad)
+        if maximize:
+            g = -g
         if weight_decay and decoupled_weight_decay:
             p = p * (1 - lr * weight_decay)
         elif weight_decay:
             g = g + p * weight_decay
-        m = m.copy_(m + (g - m) * (1 - beta1))
-        v = v.copy_(v * beta2 + g * g * (1 - beta2))
+        m, v = _wide(exp_avg), _wide(exp_avg_sq)
+        m = m + (g - m) * (1 - beta1)
+        v = v * beta2 + g * g * (1 - beta2)
+        exp_avg.copy_(m)
+        exp_avg_sq.copy_(v)
         if max_exp_avg_sqs:
-            v = max_exp_avg_sqs[i].copy_(maximum(max_exp_avg_sqs[i], v))
-        # the corrections are Python's float64, which 1 - β₂ᵗ needs
-        scale = (v.sqrt() / (1 - beta2**count) ** 0.5) + eps
-        param.copy_(p - m / scale * (lr / (1 - beta1**count)))
-    return params
+            v = maximum(_wide(max_exp_avg_sqs[i]), v)
+            max_exp_avg_sqs[i].copy_(v)
+        count = step.to(p.dtype)
+        less1, less2 = _power_less_one(beta1, count), _power_less_one(beta2, count)
+        param.copy_(p + m / (v.sqrt() / (-less2).sqrt() + eps) * (lr / less1))
+    return tuple(params)
 
 
-def _counted(step: Tensor) -> float:
-    """Count `step` up and return it as a number."""
-    if step.requires_grad:
-        raise GradientError("adam_step: steps are counts and have no gradient; detach() them")
-    count: float = step.item() + 1
-    step.fill_(count)
-    return count
+def _power_less_one(beta: float, count: Tensor) -> Tensor:
+    """Return beta**count - 1, exact also near 0, without waiting for the value of `count`."""
+    return (count * (log(beta) if beta else -inf)).expm1()
 
 
 @adam_step.samples

@@ -7,7 +7,7 @@ from typing import Any
 from ferrum import Tensor, float32, zeros, zeros_like
 from ferrum.errors import ArgumentError
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Group, Optimizer, Params, at_least_zero
+from ferrum_nn.optim.optimizer import Group, Optimizer, Params, at_least_zero, grads_of
 
 
 class Adam(Optimizer):
@@ -57,7 +57,7 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         ops.adam_step(
             params,
-            [param.grad for param in params],
+            grads_of(params),
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["max_exp_avg_sq"] for state in states] if amsgrad else [],
@@ -74,7 +74,6 @@ class Adam(Optimizer):
     def _started(self, param: Tensor, amsgrad: bool) -> dict[str, Any]:
         state = self.state[param]
         state["step"] = zeros((), dtype=float32, device=param.device)
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
-        for name in names:
+        for name in ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else [])):
             state[name] = zeros_like(param)
         return state

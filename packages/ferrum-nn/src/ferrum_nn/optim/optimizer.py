@@ -37,15 +37,14 @@ class Optimizer:
         listed: list[Any] = list(params)
         if not listed:
             raise ArgumentError(f"{type(self).__name__}: expected at least one parameter")
-        grouped = isinstance(listed[0], dict)
-        for group in listed if grouped else [{"params": listed}]:
+        for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
             self.add_param_group(group)
 
-    def add_param_group(self, param_group: Group) -> None:
-        """Optimize more parameters, with options of their own."""
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Optimize more parameters, `param_group["params"]`, with options of their own."""
         name = type(self).__name__
-        if not isinstance(param_group, dict) or "params" not in param_group:
-            raise OperandError(f"{name}: expected a dict with 'params', got {param_group!r}")
+        if "params" not in dict(param_group):
+            raise ArgumentError(f"{name}: expected a group with 'params', got {param_group!r}")
         params, names = _split(name, param_group["params"])
         known = {id(p) for group in self.param_groups for p in group["params"]}
         if len({*known, *map(id, params)}) != len(known) + len(params):
@@ -70,7 +69,7 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient.
 
-        A `closure` that works out the loss and the gradients is called first, and the loss returned.
+        A `closure` that works out the loss and the gradients is called first; its loss is returned.
         """
         loss = None
         if closure is not None:
@@ -84,7 +83,7 @@ class Optimizer:
         return loss
 
     def update(self, params: list[Tensor], group: Group) -> None:
-        """Move `params`, which have gradients and are on one device, with the options of `group`."""
+        """Move `params`, all with gradients and on one device, with the options of `group`."""
         raise UnsupportedError(
             f"{type(self).__name__}: the class defines neither update(self, params, group) nor step"
         )
@@ -121,7 +120,7 @@ class Optimizer:
         numbers = [number for group in saved for number in group["params"]]
         params = dict(zip(numbers, self._params(), strict=True))
         state = {
-            params[number]: {key: _loaded(name, key, each, params[number]) for key, each in entry.items()}
+            params[number]: _loaded(name, entry, params[number])
             for number, entry in state_dict["state"].items()
         }
         for group, new in zip(self.param_groups, saved, strict=True):
@@ -139,10 +138,15 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
 
+def grads_of(params: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of parameters that have one."""
+    return [param.grad for param in params if param.grad is not None]
+
+
 def at_least_zero(name: str, group: Group, *options: str) -> None:
-    """Raise ArgumentError in the name of `name` unless these options of `group` are not negative."""
+    """Raise ArgumentError in the name of `name` if one of these options of `group` is negative."""
     for option in options:
-        if not 0 <= group[option]:  # not `< 0`: NaN shall not pass
+        if not group[option] >= 0:  # rather than `< 0`: NaN shall not pass
             raise ArgumentError(
                 f"{name}: expected {option} of at least 0, got {option}={group[option]}"
             )
@@ -177,8 +181,12 @@ def _by_device(params: list[Tensor]) -> list[list[Tensor]]:
     return list(found.values())
 
 
-def _loaded(name: str, key: str, value: Any, param: Tensor) -> Any:
-    """Return a copy of an entry of the state of `param`, as it fits that parameter."""
+def _loaded(name: str, entry: Mapping[str, Any], param: Tensor) -> dict[str, Any]:
+    """Return a copy of the saved state of `param`, cast and moved to where the parameter is."""
+    return {key: _fitting(name, key, value, param) for key, value in entry.items()}
+
+
+def _fitting(name: str, key: str, value: Any, param: Tensor) -> Any:
     if isinstance(value, (bool, int, float)) and key == "step":
         return full((), float(value), device=param.device)  # as PyTorch saved it before 1.12
     tensor = as_tensor(value)

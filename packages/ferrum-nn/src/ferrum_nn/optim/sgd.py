@@ -5,7 +5,7 @@ from __future__ import annotations
 from ferrum import Tensor, zeros_like
 from ferrum.errors import ArgumentError
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Group, Optimizer, Params, at_least_zero
+from ferrum_nn.optim.optimizer import Group, Optimizer, Params, at_least_zero, grads_of
 
 
 class SGD(Optimizer):
@@ -66,7 +66,7 @@ class SGD(Optimizer):
     ) -> None:
         ops.sgd_step(
             params,
-            [param.grad for param in params],
+            grads_of(params),
             momenta,
             lr=float(group["lr"]),
             momentum=group["momentum"],

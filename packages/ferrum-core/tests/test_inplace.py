@@ -1,0 +1,406 @@
+"""Writing in place: what may be written, what the graph makes of it, and versions that tell.
+
+The rule that all of these circle: what was changed after it was saved raises, and no gradient is
+ever quietly wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ferrum as fe
+from ferrum import Tensor
+from ferrum.errors import ArgumentError, DTypeError, FerrumError, GradientError, ShapeError
+
+
+def leaf(values: Any, dtype: Any = fe.float64) -> Tensor:
+    return fe.tensor(values, dtype=dtype, requires_grad=True)
+
+
+def const(values: Any) -> Tensor:
+    return fe.tensor(values, dtype=fe.float64)
+
+
+CHANGED = r"changed in place after it was used \(version \d+, expected \d+\)"
+
+# ---- versions
+
+
+def test_what_counts_as_a_write() -> None:
+    x = fe.zeros(2, 3)
+    row, turned, cut = x[0], x.t(), x.detach()
+    writes: list[Callable[[], object]] = [
+        lambda: x.add_(1),
+        lambda: row.fill_(2),
+        lambda: turned.mul_(3),
+        lambda: cut.zero_(),
+        lambda: x.__setitem__((0, 0), 5.0),
+        lambda: x.__setitem__(x > 4, 6.0),
+        lambda: cut[1].copy_(fe.ones(3)),
+    ]
+    with fe.no_grad():
+        writes.append(lambda: x.exp_())
+    for write in writes:
+        before = x._version
+        write()
+        assert x._version > before
+        assert {each._version for each in (x, row, turned, cut, x[1:, ::2])} == {x._version}
+    assert (x + 0)._version == x.clone()._version == 0
+
+
+def test_reading_and_failing_do_not_count() -> None:
+    x = fe.ones(2, 3)
+    x.exp(), x.t(), x.sum(), x.tolist(), x.detach(), x[0]
+    for write in (
+        lambda: x.add_(fe.ones(4, 2, 3)),
+        lambda: x.copy_(fe.ones(2)),
+        lambda: x.mul_("two"),
+        lambda: x.long().div_(2),
+        lambda: x.__setitem__(5, 1.0),
+        lambda: x.__setitem__(0, fe.ones(7)),
+    ):
+        with pytest.raises(FerrumError):
+            write()
+    assert x._version == 0
+    assert x.tolist() == [[1.0] * 3] * 2
+
+
+SAVERS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "exp": (lambda x: x.exp(), "output"),
+    "sqrt": (lambda x: x.sqrt(), "output"),
+    "tanh": (lambda x: x.tanh(), "output"),
+    "sigmoid": (lambda x: x.sigmoid(), "output"),
+    "relu": (lambda x: x.relu(), "output"),
+    "softmax": (lambda x: x.softmax(0), "output"),
+    "sin": (lambda x: x.sin(), "input"),
+    "log": (lambda x: x.log(), "input"),
+    "square": (lambda x: x.square(), "input"),
+    "matmul": (lambda x: (x.reshape(1, 3) @ x.reshape(3, 1)).reshape(1), "input"),
+    "prod": (lambda x: x.prod(0, keepdim=True), "input"),
+    "amax": (lambda x: x.amax(0, keepdim=True), "either"),
+    "power": (lambda x: x**3, "either"),
+    "times itself": (lambda x: x * x, "input"),
+    "clamp": (lambda x: x.clamp(0.4, 0.8), "input"),
+    "add": (lambda x: x + x, "neither"),
+    "negative": (lambda x: -x, "neither"),
+    "cumsum": (lambda x: x.cumsum(0), "neither"),
+    "joined": (lambda x: fe.cat([x, x]), "neither"),
+}
+
+
+@pytest.mark.parametrize("write", ["input", "output", "view of input", "detached output"])
+@pytest.mark.parametrize("name", SAVERS)
+def test_a_changed_saved_tensor_raises_and_no_gradient_is_wrong(name: str, write: str) -> None:
+    function, saved = SAVERS[name]
+    x = leaf([0.3, 0.5, 0.9])
+    (expected,) = fe.grad(function(x).sum(), x)
+    h = x * 1
+    y = function(h)
+    if write == "input":
+        h.add_(1)
+    elif write == "view of input":
+        h[1:].add_(1)
+    elif write == "output":
+        y.add_(1)
+    else:
+        y.detach().add_(1)
+    if saved == write.split()[-1] or (saved == "either" and "input" in write):
+        with pytest.raises(GradientError, match=CHANGED):
+            y.sum().backward()
+        assert x.grad is None
+        return
+    try:
+        y.sum().backward()
+    except GradientError:
+        assert saved == "either"
+    else:
+        np.testing.assert_allclose(x.grad.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_the_error_names_the_op_and_the_mend() -> None:
+    x = leaf([1.0, 2.0])
+    y = x.exp()
+    y.add_(1)
+    with pytest.raises(GradientError) as caught:
+        y.sum().backward()
+    text = str(caught.value)
+    assert text.startswith("core.exp: a tensor saved for its gradient, of shape (2,)")
+    assert "clone() it first" in text
+
+
+def test_parameters_updated_between_forward_and_backward_raise() -> None:
+    w = leaf([2.0])
+    y = w * w
+    with fe.no_grad():
+        w.sub_(0.1)
+    with pytest.raises(GradientError, match=CHANGED):
+        y.backward()
+
+
+def test_indices_and_masks_are_checked_too() -> None:
+    x, index = leaf([1.0, 2.0, 3.0]), fe.tensor([0, 2])
+    y = x[index]
+    index.fill_(1)
+    with pytest.raises(GradientError, match=r"core\.index"):
+        y.sum().backward()
+    mask = fe.tensor([True, False, True])
+    z = fe.where(mask, x, 0)
+    mask.fill_(True)
+    with pytest.raises(GradientError, match=r"core\.where"):
+        z.sum().backward()
+
+
+# ---- what may be written
+
+
+def test_leaves_that_require_grad_are_refused() -> None:
+    x = leaf([[1.0, 2.0]])
+    for write in (lambda: x.add_(1), lambda: x.__setitem__(0, 1.0), lambda: x[0].mul_(2), lambda: x.t()[0].zero_()):
+        with pytest.raises(GradientError, match="leaf that requires grad is written in place; use no_grad"):
+            write()
+    assert x.tolist() == [[1.0, 2.0]]
+    with fe.no_grad():
+        x.add_(1)
+        x[0, 0] = 9.0
+    assert (x.tolist(), x.is_leaf, x.requires_grad) == ([[9.0, 3.0]], True, True)
+
+
+def test_a_leaf_made_of_a_view_is_a_leaf() -> None:
+    memory = fe.zeros(4)
+    part = memory[1:3].requires_grad_()
+    with pytest.raises(GradientError, match="leaf"):
+        part.add_(1)
+    memory.add_(leaf([1.0, 1.0, 1.0, 1.0], fe.float32))  # its neighbour's history is not its own
+    assert part.is_leaf
+    (part * 3).sum().backward()
+    assert part.grad.tolist() == [3.0, 3.0]
+
+
+def test_a_view_made_without_recording_is_refused() -> None:
+    y = leaf([1.0, 2.0]) * 1
+    with fe.no_grad():
+        v = y[0]
+    with pytest.raises(GradientError, match="made under no_grad"):
+        v.mul_(2)
+    with fe.no_grad():
+        v.mul_(2)
+    assert y.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.expand(3, 2),
+        lambda x: x.expand(3, 2)[1:],
+        lambda x: x.expand(3, 2).t(),
+        lambda x: x.unsqueeze(1).expand(2, 4),
+    ],
+)
+def test_expanded_tensors_are_refused(view: Callable[[Tensor], Tensor]) -> None:
+    x = fe.zeros(2)
+    with pytest.raises(ArgumentError, match=r"clone\(\) it"):
+        view(x).add_(1)
+    assert x.tolist() == [0.0, 0.0]
+    view(x).clone().add_(1)
+    x.expand(2).add_(1)  # expanded to what it was
+    x.unsqueeze(0).expand(1, 2).add_(1)
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_results_must_fit() -> None:
+    x = fe.ones(2, dtype=fe.int64)
+    for write in (lambda: x.div_(2), lambda: x.add_(0.5), lambda: x.mul_(fe.ones(2)), lambda: x.exp_()):
+        with pytest.raises(DTypeError, match="int64"):
+            write()
+    with pytest.raises(ShapeError, match=r"\(3, 2\) does not fit into \(2,\)"):
+        x.add_(fe.ones(3, 2, dtype=fe.int64))
+    assert x.tolist() == [1, 1]
+    assert fe.ones(2, dtype=fe.float16).add_(fe.ones(2, dtype=fe.float64)).dtype is fe.float16
+
+
+# ---- what the graph makes of it
+
+
+def test_an_in_place_op_returns_its_tensor_with_a_new_history() -> None:
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    y = x * 1
+    before = y.grad_fn
+    assert y.mul_(w) is y
+    assert y.grad_fn is not before
+    y.sum().backward()
+    assert (x.grad.tolist(), w.grad.tolist()) == ([3.0, 4.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("write", "gradient"),
+    [
+        (lambda y: y.add_(5), 1.0),
+        (lambda y: y.sub_(y), 0.0),
+        (lambda y: y.mul_(y), 4.0),
+        (lambda y: y.div_(4), 0.25),
+        (lambda y: y.pow_(3), 12.0),
+        (lambda y: y.neg_(), -1.0),
+        (lambda y: y.square_(), 4.0),
+        (lambda y: y.reciprocal_(), -0.25),
+        (lambda y: y.exp_(), np.exp(2.0)),
+        (lambda y: y.log_(), 0.5),
+        (lambda y: y.sqrt_(), 0.5 / np.sqrt(2.0)),
+        (lambda y: y.tanh_(), 1 - np.tanh(2.0) ** 2),
+        (lambda y: y.clamp_(0, 1), 0.0),
+        (lambda y: y.zero_(), 0.0),
+        (lambda y: y.fill_(3.0), 0.0),
+        (lambda y: y.masked_fill_(y > 0, 1.0), 0.0),
+    ],
+)
+def test_gradients_of_in_place_ops(write: Callable[[Tensor], Tensor], gradient: float) -> None:
+    x = leaf([2.0])
+    y = x * 1
+    write(y)
+    (g,) = fe.grad(y.sum(), x, materialize_grads=True)
+    np.testing.assert_allclose(g.numpy(), [gradient], rtol=1e-12)
+
+
+def test_writing_a_view_rewrites_the_history_of_its_base() -> None:
+    x = leaf(np.ones((2, 3)))
+    base = x * 2
+    row, turned, sibling = base[0], base.t(), base[:, 1:]
+    row.mul_(10)
+    assert base.tolist() == [[20.0] * 3, [2.0] * 3]
+    assert (base.grad_fn.name, row.grad_fn.name, turned.grad_fn.name) == (
+        "core.view_scatter",
+        "core.getitem",
+        "core.permute",
+    )
+    for whole in (base, turned):
+        (g,) = fe.grad(whole.sum(), x, retain_graph=True)
+        assert g.tolist() == [[20.0] * 3, [2.0] * 3]
+    (g,) = fe.grad(sibling.sum(), x, retain_graph=True)
+    assert g.tolist() == [[0.0, 20.0, 20.0], [0.0, 2.0, 2.0]]
+    assert fe.grad(row.sum(), x)[0].tolist() == [[20.0] * 3, [0.0] * 3]
+
+
+def test_writing_the_base_renews_its_views() -> None:
+    x = leaf([1.0, 2.0, 3.0])
+    base = x * 1
+    view = base[1:]
+    inner = view[1:]
+    base.mul_(const([2.0, 3.0, 4.0]))
+    assert (view.tolist(), inner.tolist()) == ([6.0, 12.0], [12.0])
+    (view.sum() + inner.sum()).backward()
+    assert x.grad.tolist() == [0.0, 3.0, 8.0]
+
+
+def test_a_view_of_a_view_writes_through_to_the_root() -> None:
+    x, w = leaf(np.zeros((2, 2, 2))), leaf([5.0, 7.0])
+    base = x + 1
+    base.permute(2, 0, 1)[1].reshape(4)[::2].mul_(w)
+    expected = np.ones((2, 2, 2))
+    expected[:, 0, 1] = [5.0, 7.0]
+    assert base.tolist() == expected.tolist()
+    base.sum().backward()
+    assert x.grad.tolist() == expected.tolist()
+    assert w.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_constant_becomes_part_of_the_graph_by_what_is_written_into_it() -> None:
+    w = leaf([2.0, 3.0])
+    buffer = fe.zeros(2, 2, dtype=fe.float64)
+    view = buffer[1]
+    buffer[0] = w
+    buffer[:, 1].mul_(w[0])
+    assert buffer.requires_grad
+    assert view.requires_grad
+    assert buffer.tolist() == [[2.0, 6.0], [0.0, 0.0]]
+    (buffer * const([[1.0, 10.0], [1.0, 1.0]])).sum().backward()
+    assert w.grad.tolist() == [1 + 10 * 3.0, 10 * 2.0]
+
+
+def test_overwriting_cuts_the_old_history() -> None:
+    x, w = leaf([1.0, 2.0]), leaf([3.0])
+    y = x * 5
+    y[:1] = w
+    y.sum().backward()
+    assert (x.grad.tolist(), w.grad.tolist()) == ([0.0, 5.0], [1.0])
+
+
+def test_a_tensor_written_between_two_uses() -> None:
+    x = leaf([3.0])
+    y = x * 1
+    first = y + 0
+    y.mul_(y)
+    (first * 10 + y).backward()
+    assert x.grad.tolist() == [10 + 6.0]
+
+
+def test_a_mutated_accumulator_over_a_loop() -> None:
+    x = leaf([1.0, 2.0, 3.0])
+    total = fe.zeros(3, dtype=fe.float64)
+    for k in range(1, 5):
+        total[: k % 3 + 1].add_(x[: k % 3 + 1] * k)
+    total.sum().backward()
+    assert x.grad.tolist() == [10.0, 1 + 2 + 4.0, 2.0]
+
+
+def test_second_order_through_writes() -> None:
+    x = leaf([2.0, 3.0])
+    y = x * x
+    y[0].mul_(x[1])  # y = (x0**2 x1, x1**2)
+    (g,) = fe.grad(y.sum(), x, create_graph=True)
+    assert g.tolist() == [2 * 2 * 3.0, 4 + 6.0]
+    (h,) = fe.grad(g[0], x, retain_graph=True)
+    assert h.tolist() == [2 * 3.0, 2 * 2.0]
+
+
+def test_a_layout_that_only_the_original_has() -> None:
+    """The reshape is a view of this base, whose memory runs by columns, and of no row-major copy."""
+    x, w = leaf(np.ones((2, 3))), leaf(np.arange(1.0, 7.0))
+    base = x.t() + 0
+    flat = base.t().reshape(-1)
+    assert np.shares_memory(flat.detach().numpy(), base.detach().numpy())
+    flat.mul_(w)
+    base.sum().backward()
+    assert x.grad.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert w.grad.tolist() == [1.0] * 6
+
+
+# ---- copy_
+
+
+def test_copy_broadcasts_casts_and_sends_the_gradient_back() -> None:
+    x = leaf([1.0, 2.0], fe.float32)
+    y = fe.zeros(3, 2, dtype=fe.float64)
+    assert y.copy_(x) is y
+    assert y.tolist() == [[1.0, 2.0]] * 3
+    (y * const([[1.0], [2.0], [3.0]])).sum().backward()
+    assert (x.grad.tolist(), x.grad.dtype) == ([6.0, 6.0], fe.float32)
+
+
+def test_integers_have_no_history_whatever_is_written_into_them() -> None:
+    w = leaf([1.5, 2.5])
+    for write in (lambda x: x.copy_(w), lambda x: x[:2].copy_(w), lambda x: x.__setitem__(0, w)):
+        x = fe.zeros(2, 2, dtype=fe.int64)
+        write(x)
+        assert (x.requires_grad, x[0].requires_grad) == (False, False)
+        assert x[0].tolist() == [1, 2]
+
+
+def test_memory_that_overlaps_is_read_before_it_is_written() -> None:
+    x = fe.arange(6)
+    x[1:].copy_(x[:-1])
+    assert x.tolist() == [0, 0, 1, 2, 3, 4]
+    x[:3] = x.flip(0)[:3]
+    x.add_(x[::1])
+    assert x.tolist() == [8, 6, 4, 4, 6, 8]
+
+
+def test_assignment_drops_leading_axes_of_size_one() -> None:
+    x = fe.zeros(2, 3)
+    x[0] = fe.ones(1, 1, 3)
+    x[:, fe.tensor([0, 2])] = fe.full((1, 1, 2), 5.0)
+    assert x.tolist() == [[5.0, 1.0, 5.0], [5.0, 0.0, 5.0]]
+    with pytest.raises(ShapeError):
+        x[0] = fe.ones(2, 3)
