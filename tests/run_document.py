@@ -1,51 +1,124 @@
-"""Run the Python blocks of a Markdown page in order, in one namespace: `run_document.py PAGE`.
+"""Run the code of a Markdown page, in order and in the current folder: `run_document.py PAGE`.
 
-A top-level `print(...)  # expected` must print what its comment says. A block under the line
-`<!-- not run: why -->` is left out.
+Python blocks share one namespace, and a top-level `print(...)  # expected` must print what its
+comment says. A block of any language with a `title="path"` is written to that file, or added to it
+where an earlier block has begun it. A block of shell commands runs if `<!-- run -->` stands above
+it. A block of text right below one that runs is what that must print; `...` stands for anything.
+`<!-- not run: why -->` leaves a block out.
 """
 
 import ast
+import doctest
 import io
+import os
 import re
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
-BLOCK = re.compile(r"^(<!-- not run: .+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>run|not run: .+) -->\n)?"
+    r'```(?P<language>\w+)(?: title="(?P<title>.+)")?\n(?P<code>.*?)^```\n'
+    r"(?:\n```text\n(?P<printed>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
+# The commands of the interpreter that runs this, wherever its scripts may be.
+COMMANDS = "".join(f'{name}() {{ "$PYTHON" -m {name} "$@"; }}\n' for name in ("pip", "ferrum", "pytest"))
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """Return the line number and the code of each block that shall run."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        (text.count("\n", 0, found.start(2)), found[2])
-        for found in BLOCK.finditer(text)
-        if found[1] is None
+class Block(NamedTuple):
+    """A fenced block of a page: `line` is that of its fence, `printed` what it must print."""
+
+    line: int
+    mark: str | None
+    language: str
+    title: str | None
+    code: str
+    printed: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the blocks of a page, but for those that are marked as not run."""
+    text = page.read_text(encoding="utf-8") + "\n"
+    found = [
+        Block(text.count("\n", 0, each.start("code")), *each.group(*Block._fields[1:]))
+        for each in FENCE.finditer(text)
     ]
+    return [block for block in found if block.mark in (None, "run")]
 
 
-def run_statement(node: ast.stmt, line: str, page: Path, namespace: dict[str, object]) -> None:
-    """Run one statement, and compare what it prints with the comment at the end of its line."""
+def run_statement(node: ast.stmt, line: str, page: Path, namespace: dict[str, object]) -> str:
+    """Run one statement, compare what it prints with the comment on its line, and return that."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         exec(compile(ast.Module([node], []), str(page), "exec"), namespace)
     is_print = isinstance(node, ast.Expr) and ast.unparse(node).startswith("print(")
     _, comment, expected = line.partition("  # ")
-    if is_print and comment and printed.getvalue().strip() != expected.strip():
-        got = printed.getvalue().strip()
-        sys.exit(f"{page}:{node.end_lineno}: expected {expected.strip()!r}, got {got!r}")
-    print(printed.getvalue(), end="")
+    got = printed.getvalue()
+    if is_print and comment and got.strip() != expected.strip():
+        sys.exit(f"{page}:{node.end_lineno}: expected {expected.strip()!r}, got {got.strip()!r}")
+    return got
+
+
+def run_python(block: Block, page: Path, namespace: dict[str, object]) -> str:
+    """Run a block of Python; return what it prints."""
+    module = ast.parse(block.code, str(page))
+    lines = block.code.splitlines()
+    ends = [lines[(node.end_lineno or 1) - 1] for node in module.body]
+    ast.increment_lineno(module, block.line)
+    return "".join(
+        run_statement(node, line, page, namespace)
+        for node, line in zip(module.body, ends, strict=True)
+    )
+
+
+def run_shell(block: Block, page: Path) -> str:
+    """Run shell commands; return what they print. They must succeed, or print what is expected."""
+    done = subprocess.run(
+        ["bash", "-ec", COMMANDS + block.code],
+        env={**os.environ, "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode and block.printed is None:
+        sys.exit(f"{page}:{block.line}: exit status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def write(block: Block, path: Path) -> None:
+    """Write a block to its file, or add it to what is there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text(encoding="utf-8") + "\n\n" if path.exists() else ""
+    path.write_text(before + block.code, encoding="utf-8")
+
+
+def run_block(block: Block, page: Path, namespace: dict[str, object]) -> None:
+    """Do with a block what its fence says."""
+    if block.title is not None:
+        write(block, Path(block.title))
+        return
+    if block.language == "python":
+        printed = run_python(block, page, namespace)
+    elif block.mark == "run":
+        printed = run_shell(block, page)
+    else:
+        return
+    print(printed, end="")
+    as_expected = doctest.OutputChecker().check_output
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    if block.printed is not None and not as_expected(block.printed, printed, flags):
+        sys.exit(f"{page}:{block.line}: expected\n{block.printed}\ngot\n{printed}")
 
 
 def main(page: Path) -> None:
     """Run a page."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    lines = page.read_text(encoding="utf-8").splitlines()
-    for start, code in blocks(page):
-        module = ast.parse(code, str(page))
-        ast.increment_lineno(module, start)
-        for node in module.body:
-            run_statement(node, lines[(node.end_lineno or 1) - 1], page, namespace)
+    for block in blocks(page):
+        run_block(block, page, namespace)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,70 @@
 """The code in the documents runs, and prints what they say."""
 
 import os
+import re
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+RUNNER = ROOT / "tests" / "run_document.py"
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
     if "```python" in path.read_text(encoding="utf-8")
 )
+BACKEND = "docs/tutorials/write-a-backend.md"
+TUTORIALS = [page for page in PAGES if "/tutorials/" in page]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs(page, tmp_path):
-    runner = ROOT / "tests" / "run_document.py"
+def run(page, folder, python=sys.executable, **variables):
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(runner), str(ROOT / page)],
-        cwd=tmp_path,
-        env={**os.environ, "FERRUM_DEVICE": "reference"},
+        [python, "-W", "error", str(RUNNER), str(ROOT / page)],
+        cwd=folder,
+        env={**os.environ, "FERRUM_DEVICE": "reference", **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != BACKEND])
+def test_the_code_of_a_page_runs(page, tmp_path):
+    run(page, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_backend_of_the_tutorial_installs_conforms_and_trains(tmp_path):
+    """In an environment that sees what is installed here, and in which pip may install more."""
+    home = tmp_path / "env"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    (packages,) = home.glob("lib/python*/site-packages")
+    here = sysconfig.get_path("purelib")
+    (packages / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    offline = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}  # 0 is pip's way to say "none"
+    run(BACKEND, tmp_path, str(python), PATH=path, **offline)
+
+
+def test_python_that_is_not_run_is_the_exception():
+    """A page may leave out a block that cannot run, saying why; the tutorials may not."""
+    left_out = [
+        (page, reason)
+        for page in PAGES
+        for reason in re.findall(
+            r"<!-- not run: (.+) -->\n```python", (ROOT / page).read_text(encoding="utf-8")
+        )
+    ]
+    assert left_out == []
+    for page in TUTORIALS:
+        assert "not run" not in (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_the_readme_begins_with_its_two_commands():
@@ -38,11 +75,31 @@ def test_the_readme_begins_with_its_two_commands():
         assert command.endswith(word)
 
 
-def test_the_readme_says_how_many_functions_a_backend_needs():
-    from ferrum.op import OPS
+@pytest.mark.parametrize("page", ["README.md", "docs/adr/0003-one-op-one-block.md", BACKEND])
+def test_the_number_of_required_functions_is_that_of_the_table(page):
+    from ferrum.optable import required_ops
     from ferrum.plugins import load_ops
 
     assert not load_ops()
-    required = sum(op.tier < 2 for op in OPS.values())
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"A backend needs **{required}** functions.<!-- required -->" in text
+    text = (ROOT / page).read_text(encoding="utf-8")
+    said = re.findall(r"\*\*(\d+)\*\* functions|(\d+) required|^(\d+) of \d+ core ops", text, re.M)
+    assert {number for each in said for number in each if number} == {str(len(required_ops()))}
+
+
+def test_the_layers_in_the_architecture_are_those_that_import_linter_holds():
+    linter = (ROOT / ".importlinter").read_text(encoding="utf-8")
+    contract = linter.partition("[importlinter:contract:core]")[2]
+    layers = re.search(r"^layers =\n((?:    .+\n)+)", contract, re.M)[1]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert "```text\n" + re.sub("^    ", "", layers, flags=re.M) + "```" in page
+
+
+def test_every_decision_is_listed_and_on_the_site():
+    folder = ROOT / "docs" / "adr"
+    records = sorted(path.name for path in folder.glob("0*.md"))
+    assert [name[:4] for name in records] == [f"{i:04}" for i in range(1, len(records) + 1)]
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for name in records:
+        assert f"({name})" in index
+        assert f"adr/{name}" in nav

@@ -24,7 +24,8 @@ from ferrum.dtypes import (
 )
 from ferrum.errors import ArgumentError, DTypeError, OperandError
 from ferrum.methods.axes import sizes_of
-from ferrum.ops.memory import check_number
+from ferrum.operands import of_tensor
+from ferrum.ops.memory import check_number, check_shape
 from ferrum.plugins import default_device
 from ferrum.plugins import device as find_device
 from ferrum.promotion import SCALARS, get_default_dtype, result_type, scalar_dtype
@@ -142,6 +143,14 @@ def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:
 # ---- by a rule
 
 
+def _number(name: str, value: Any) -> Any:
+    if value.__class__ in SCALARS:
+        return value
+    if isinstance(value, (Tensor, np.generic)):
+        return value.item()
+    raise OperandError(f"{name}: expected a number, got {type(value).__name__}")
+
+
 def full(
     size: Sequence[int],
     fill_value: float,
@@ -151,8 +160,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """Return a tensor of this size with every element equal to `fill_value`."""
-    if fill_value.__class__ not in SCALARS:
-        raise OperandError(f"full: expected a number, got {type(fill_value).__name__}")
+    fill_value = _number("full", fill_value)
     chosen = scalar_dtype(fill_value.__class__) if dtype is None else as_dtype(dtype)
     out = ops.full(
         shape=sizes_of("full", (size,)), value=fill_value, dtype=chosen, device=_where(device)
@@ -188,6 +196,7 @@ def empty(
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
+@of_tensor
 def full_like(
     x: Tensor,
     fill_value: float,
@@ -206,11 +215,13 @@ def full_like(
     )
 
 
+@of_tensor
 def zeros_like(x: Tensor, **options: Any) -> Tensor:
     """Return zeros like x; `dtype`, `device` and `requires_grad` change what is not like it."""
     return full_like(x, 0, **options)
 
 
+@of_tensor
 def ones_like(x: Tensor, **options: Any) -> Tensor:
     """Return ones like x; `dtype`, `device` and `requires_grad` change what is not like it."""
     return full_like(x, 1, **options)
@@ -230,6 +241,7 @@ def arange(
 ) -> Tensor:
     """Return start, start + step, ... up to but without `end`; `arange(n)` starts at 0."""
     first, last = (0, start) if end is None else (start, end)
+    first, last, step = [_number("arange", each) for each in (first, last, step)]
     chosen = result_type(first, last, step) if dtype is None else as_dtype(dtype)
     if chosen is int64 and isfinite(first) and isfinite(last) and isfinite(step):
         first, last, step = int(first), int(last), int(step)  # as in PyTorch, before counting
@@ -251,8 +263,9 @@ def eye(
     n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: Where = None
 ) -> Tensor:
     """Return a matrix (n, m) with ones on its diagonal."""
-    rows = arange(n, device=device).unsqueeze(1)
-    return (rows == arange(n if m is None else m, device=device)).to(_float(dtype))
+    height, width = check_shape("eye", sizes_of("eye", (n, n if m is None else m)))
+    rows = arange(height, device=device).unsqueeze(1)
+    return (rows == arange(width, device=device)).to(_float(dtype))
 
 
 # ---- at random
@@ -296,11 +309,13 @@ def randn(
     return out.requires_grad_(requires_grad)
 
 
+@of_tensor
 def rand_like(x: Tensor, **options: Any) -> Tensor:
     """Return random numbers from [0, 1) like x."""
     return rand(x.shape, **{"dtype": x.dtype, "device": x.device, **options})
 
 
+@of_tensor
 def randn_like(x: Tensor, **options: Any) -> Tensor:
     """Return random numbers of the standard normal law like x."""
     return randn(x.shape, **{"dtype": x.dtype, "device": x.device, **options})
@@ -333,9 +348,11 @@ def randint(
 
 def randperm(n: int, *, generator: Generator | None = None, device: Where = None) -> Tensor:
     """Return the integers 0 to n - 1 in random order."""
-    return ops.randperm(n=n, key=_key(generator), device=_where(device))
+    (count,) = sizes_of("randperm", (n,))
+    return ops.randperm(n=count, key=_key(generator), device=_where(device))
 
 
+@of_tensor
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     """Return 1 with probability p, else 0, element by element, in the dtype of p."""
     if CATEGORY[p.dtype] != 2:

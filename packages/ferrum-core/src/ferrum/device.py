@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
@@ -103,10 +103,10 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
 
 def guarded(op: Op[..., Any], function: Runner, backend: Backend) -> Runner:
     """Return `function` behind the rule of `op`, which refuses bad input and unknown dtypes."""
-    rule, dtypes, names_device = op.rule, backend.dtypes, "device" in op.attributes
+    dtypes, names_device = backend.dtypes, "device" in op.attributes
 
     def run(*arrays: Any, **attrs: Any) -> Any:
-        specs = rule(*arrays, **attrs, device=None) if names_device else rule(*arrays, **attrs)
+        specs = op.specs(arrays, {**attrs, "device": None} if names_device else attrs)
         for spec in specs if specs.__class__ is tuple else (specs,):
             if spec.dtype not in dtypes:
                 raise UnsupportedError(f"{op.name}: this device has no {spec.dtype.name}")
@@ -119,8 +119,18 @@ def selective(function: Runner, dtypes: frozenset[Any]) -> Runner:
     """Return `function` declining calls whose first array has none of `dtypes`."""
 
     def run(*arrays: Any, **attrs: Any) -> Any:
-        if arrays and arrays[0].dtype not in dtypes:
+        first = _first(arrays)
+        if first is not None and first.dtype not in dtypes:
             return NotImplemented
         return function(*arrays, **attrs)
 
     return run
+
+
+def _first(arrays: Sequence[Any]) -> Any:
+    """Return the first array of a call: numbers may stand before it, and it may be in a list."""
+    for each in arrays:
+        found = _first(each) if isinstance(each, list) else each
+        if hasattr(found, "dtype"):
+            return found
+    return None

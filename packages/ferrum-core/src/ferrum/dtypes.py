@@ -56,6 +56,8 @@ def as_dtype(value: DTypeLike) -> DType:
     As in PyTorch `float` is float32. Raises DTypeError for anything else.
     """
     try:
+        if value is None:  # to NumPy it is float64
+            raise TypeError
         found = _ALIASES.get(value) or _CANONICAL.get(np.dtype(value))
     except TypeError:
         found = None

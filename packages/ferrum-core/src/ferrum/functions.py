@@ -12,6 +12,7 @@ from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum.methods.axes import one_axis
 from ferrum.methods.elementwise import choose
 from ferrum.methods.operators import Operand
+from ferrum.operands import of_tensor
 from ferrum.promotion import result_type
 from ferrum.spec import broadcast_shapes
 from ferrum.tensor import Tensor
@@ -43,6 +44,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _tensors(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(tensors, Sequence):
+        raise OperandError(f"{name}: expected a list of tensors, got {type(tensors).__name__}")
     xs = list(tensors)
     if not xs:
         raise ArgumentError(f"{name}: expected at least one tensor")
@@ -52,6 +55,7 @@ def _tensors(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     return xs
 
 
+@of_tensor
 def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """Return `input` where the condition holds, else `other`; alone, the indices where it holds."""
     if input is None or other is None:
@@ -61,8 +65,9 @@ def where(condition: Tensor, input: Operand | None = None, other: Operand | None
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return `tensors` expanded to the shape that they broadcast to."""
-    shape = broadcast_shapes("broadcast_tensors", *[x.shape for x in tensors])
-    return tuple(x.expand(shape) for x in tensors)
+    xs = _tensors("broadcast_tensors", tensors)
+    shape = broadcast_shapes("broadcast_tensors", *[x.shape for x in xs])
+    return tuple(x.expand(shape) for x in xs)
 
 
 def is_tensor(value: object) -> bool:
@@ -70,6 +75,7 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, Tensor)
 
 
+@of_tensor
 def allclose(
     input: Tensor,
     other: Tensor,
@@ -87,24 +93,27 @@ def allclose(
     return bool(close.all())
 
 
+@of_tensor
 def equal(input: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same shape and the same elements."""
     return input.shape == other.shape and bool((input == other).all())
 
 
+@of_tensor
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the lower triangle of matrices, zeros above the diagonal number `diagonal`."""
-    return choose(_below(input, diagonal), input, 0)
+    return choose(_below("tril", input, diagonal), input, 0)
 
 
+@of_tensor
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the upper triangle of matrices, zeros below the diagonal number `diagonal`."""
-    return choose(~_below(input, diagonal - 1), input, 0)
+    return choose(~_below("triu", input, diagonal - 1), input, 0)
 
 
-def _below(x: Tensor, diagonal: int) -> Tensor:
+def _below(name: str, x: Tensor, diagonal: int) -> Tensor:
     if x.ndim < 2:
-        raise ShapeError(f"tril: expected at least 2 dimensions, got {x.ndim}")
+        raise ShapeError(f"{name}: expected at least 2 dimensions, got {x.ndim}")
     n, m = x.shape[-2:]
 
     def count(size: int) -> Tensor:
@@ -113,110 +122,110 @@ def _below(x: Tensor, diagonal: int) -> Tensor:
     return count(n).unsqueeze(1) + diagonal >= count(m)
 
 
-# One road: the function is the method.
+# One road: the function is the method, checked where the method itself relies on being one.
 abs = Tensor.abs
 add = Tensor.add
-all = Tensor.all
-amax = Tensor.amax
-amin = Tensor.amin
-any = Tensor.any
-argmax = Tensor.argmax
-argmin = Tensor.argmin
-argsort = Tensor.argsort
+all = of_tensor(Tensor.all)
+amax = of_tensor(Tensor.amax)
+amin = of_tensor(Tensor.amin)
+any = of_tensor(Tensor.any)
+argmax = of_tensor(Tensor.argmax)
+argmin = of_tensor(Tensor.argmin)
+argsort = of_tensor(Tensor.argsort)
 atan2 = Tensor.atan2
 bitwise_and = Tensor.bitwise_and
 bitwise_not = Tensor.bitwise_not
 bitwise_or = Tensor.bitwise_or
 bitwise_xor = Tensor.bitwise_xor
-bmm = Tensor.bmm
+bmm = of_tensor(Tensor.bmm)
 ceil = Tensor.ceil
-chunk = Tensor.chunk
-clamp = Tensor.clamp
-clip = Tensor.clip
+chunk = of_tensor(Tensor.chunk)
+clamp = of_tensor(Tensor.clamp)
+clip = of_tensor(Tensor.clip)
 clone = Tensor.clone
 cos = Tensor.cos
-cumsum = Tensor.cumsum
-detach = Tensor.detach
+cumsum = of_tensor(Tensor.cumsum)
+detach = of_tensor(Tensor.detach)
 div = Tensor.div
 divide = Tensor.divide
-dot = Tensor.dot
+dot = of_tensor(Tensor.dot)
 eq = Tensor.eq
 erf = Tensor.erf
 exp = Tensor.exp
 expm1 = Tensor.expm1
-flatten = Tensor.flatten
-flip = Tensor.flip
+flatten = of_tensor(Tensor.flatten)
+flip = of_tensor(Tensor.flip)
 floor = Tensor.floor
 floor_divide = Tensor.floor_divide
-gather = Tensor.gather
+gather = of_tensor(Tensor.gather)
 ge = Tensor.ge
 gt = Tensor.gt
-index_select = Tensor.index_select
-is_floating_point = Tensor.is_floating_point
+index_select = of_tensor(Tensor.index_select)
+is_floating_point = of_tensor(Tensor.is_floating_point)
 isfinite = Tensor.isfinite
 isinf = Tensor.isinf
 isnan = Tensor.isnan
 le = Tensor.le
 log = Tensor.log
 log1p = Tensor.log1p
-log_softmax = Tensor.log_softmax
+log_softmax = of_tensor(Tensor.log_softmax)
 logical_and = Tensor.logical_and
 logical_not = Tensor.logical_not
 logical_or = Tensor.logical_or
 logical_xor = Tensor.logical_xor
-logsumexp = Tensor.logsumexp
+logsumexp = of_tensor(Tensor.logsumexp)
 lt = Tensor.lt
-masked_fill = Tensor.masked_fill
-masked_select = Tensor.masked_select
+masked_fill = of_tensor(Tensor.masked_fill)
+masked_select = of_tensor(Tensor.masked_select)
 matmul = Tensor.matmul
-max = Tensor.max
+max = of_tensor(Tensor.max)
 maximum = Tensor.maximum
-mean = Tensor.mean
-min = Tensor.min
+mean = of_tensor(Tensor.mean)
+min = of_tensor(Tensor.min)
 minimum = Tensor.minimum
-mm = Tensor.mm
-movedim = Tensor.movedim
+mm = of_tensor(Tensor.mm)
+movedim = of_tensor(Tensor.movedim)
 mul = Tensor.mul
 multiply = Tensor.multiply
-narrow = Tensor.narrow
+narrow = of_tensor(Tensor.narrow)
 ne = Tensor.ne
 neg = Tensor.neg
 negative = Tensor.negative
 nonzero = Tensor.nonzero
-norm = Tensor.norm
-numel = Tensor.numel
-permute = Tensor.permute
+norm = of_tensor(Tensor.norm)
+numel = of_tensor(Tensor.numel)
+permute = of_tensor(Tensor.permute)
 pow = Tensor.pow
-prod = Tensor.prod
+prod = of_tensor(Tensor.prod)
 reciprocal = Tensor.reciprocal
 relu = Tensor.relu
 remainder = Tensor.remainder
-reshape = Tensor.reshape
+reshape = of_tensor(Tensor.reshape)
 round = Tensor.round
 rsqrt = Tensor.rsqrt
-scatter_add = Tensor.scatter_add
-select = Tensor.select
+scatter_add = of_tensor(Tensor.scatter_add)
+select = of_tensor(Tensor.select)
 sigmoid = Tensor.sigmoid
 sign = Tensor.sign
 sin = Tensor.sin
-softmax = Tensor.softmax
-sort = Tensor.sort
-split = Tensor.split
+softmax = of_tensor(Tensor.softmax)
+sort = of_tensor(Tensor.sort)
+split = of_tensor(Tensor.split)
 sqrt = Tensor.sqrt
 square = Tensor.square
-squeeze = Tensor.squeeze
-std = Tensor.std
+squeeze = of_tensor(Tensor.squeeze)
+std = of_tensor(Tensor.std)
 sub = Tensor.sub
 subtract = Tensor.subtract
-sum = Tensor.sum
-swapaxes = Tensor.swapaxes
-t = Tensor.t
+sum = of_tensor(Tensor.sum)
+swapaxes = of_tensor(Tensor.swapaxes)
+t = of_tensor(Tensor.t)
 tanh = Tensor.tanh
-topk = Tensor.topk
-transpose = Tensor.transpose
+topk = of_tensor(Tensor.topk)
+transpose = of_tensor(Tensor.transpose)
 true_divide = Tensor.true_divide
 trunc = Tensor.trunc
-unbind = Tensor.unbind
-unflatten = Tensor.unflatten
-unsqueeze = Tensor.unsqueeze
-var = Tensor.var
+unbind = of_tensor(Tensor.unbind)
+unflatten = of_tensor(Tensor.unflatten)
+unsqueeze = of_tensor(Tensor.unsqueeze)
+var = of_tensor(Tensor.var)

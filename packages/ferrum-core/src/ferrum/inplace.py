@@ -16,7 +16,7 @@ from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError
 from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
 from ferrum.op import OPS, Op
-from ferrum.operands import flat, operand
+from ferrum.operands import edge_of, flat, operand
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
 
@@ -140,7 +140,8 @@ class InPlaceTwin(WritingOp[P]):
 
     def _compose(self, x: Any, *others: Any, **attrs: Any) -> Tensor:
         operands = (x, *others)
-        if current().grad and 0 in self.twin.keeps:  # backward needs x as it was
+        edges = tuple(edge_of(each) for each in operands)
+        if current().grad and 0 in self.twin.kept(edges):  # backward needs x as it was
             before = OPS["core.copy"](x)
             operands = tuple(before if each is x else each for each in operands)
         value = cast("Callable[..., Tensor]", self.twin)(*operands, **attrs)

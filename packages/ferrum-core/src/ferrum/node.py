@@ -38,7 +38,7 @@ class OpNode(Node):
         edges = self.edges
         count = len(edges)
         restored = []
-        for i, entry in zip(op.keeps, recall(self), strict=False):
+        for (i, _), entry in zip(op.keeps, recall(self), strict=False):
             where = edges[i] if i < count else i - count
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}

@@ -81,7 +81,7 @@ class Op(Generic[P, R]):
         self.scale = scale
         self.writes: tuple[int, ...] = ()
         self.vjp: Callable[..., Any] | None = None
-        self.keeps: tuple[int, ...] = ()
+        self.keeps: tuple[tuple[int, int | None], ...] = ()
         self.vjp_attributes: tuple[str, ...] = ()
         self.wants_needs = self.reads_extra = False
         self.compose: Callable[..., R] | None = None
@@ -111,11 +111,25 @@ class Op(Generic[P, R]):
         keywords = code.co_varnames[count : count + code.co_kwonlyargcount]
         known = (*self.inputs, *self.outputs)
         self.vjp = rule
-        self.keeps = tuple(known.index(name) for name in code.co_varnames[1:count])
+        self.keeps = tuple((known.index(name), None) for name in code.co_varnames[1:count])
         self.wants_needs = "needs" in keywords
         self.vjp_attributes = tuple(name for name in keywords if name != "needs")
-        self.reads_extra = any(i > len(self.inputs) for i in self.keeps)
+        self.reads_extra = any(i > len(self.inputs) for i, _ in self.keeps)
         return rule
+
+    def keep_for(self, **readers: str) -> None:
+        """Say of what the gradient rule keeps that only one input's gradient reads it.
+
+        After `matmul.keep_for(a="b", b="a")`, a is kept only where b wants a gradient. Elsewhere
+        the rule gets None for it, its memory is free to go, and it may be written.
+        """
+        known = (*self.inputs, *self.outputs)
+        only = {known.index(kept): self.inputs.index(reader) for kept, reader in readers.items()}
+        self.keeps = tuple((i, only.get(i)) for i, _ in self.keeps)
+
+    def kept(self, edges: Edges) -> list[int | None]:
+        """Return what to keep of a call whose inputs have `edges`: indices, None for what is not."""
+        return [i if only is None or edges[only] is not None else None for i, only in self.keeps]
 
     def fallback(self, compose: Callable[..., R]) -> Callable[..., R]:
         """Give the value in terms of other ops, for backends without a kernel."""
@@ -196,9 +210,9 @@ class Op(Generic[P, R]):
                 f"{self.__name__}: device '{device}' has no kernel for it, and it has no fallback; "
                 f"see: ferrum conformance {device.kind}"
             )
-        self.rule(*args, **attrs)
+        self.specs(args, attrs)
         with using(mode.plain(grad=False)):
-            return self.compose(*args, **attrs)
+            return self._apart(self.compose(*args, **attrs), args)
 
     def _transparent(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run the fallback in full view, so that its steps carry the gradient."""
@@ -206,10 +220,36 @@ class Op(Generic[P, R]):
             raise GradientError(
                 f"{self.__name__}: the op has neither a gradient nor a fallback; use no_grad()"
             )
-        self.rule(*args, **attrs)
+        self.specs(args, attrs)
         for observer in mode.observers:
             observer.ran(self, self.device_of(args, attrs), False)
-        return self.compose(*args, **attrs)
+        return self._apart(self.compose(*args, **attrs), args)
+
+    def _apart(self, result: Any, args: tuple[Any, ...]) -> Any:
+        """Return what the fallback made, copied where it is an operand or shows an operand's memory."""
+        if self.writes:
+            return result
+        if isinstance(result, tuple):
+            return tuple([self._apart(each, args) for each in result])
+        for arg in flat(args):
+            if isinstance(arg, TensorBase) and (
+                result is arg or (result.storage is not None and result.storage is arg.storage)
+            ):
+                return OPS["core.copy"](result)
+        return result
+
+    def specs(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """Return what the rule says of a call; a list or number for a tensor is an OperandError."""
+        try:
+            return self.rule(*args, **attrs)
+        except AttributeError as error:
+            odd = [type(arg).__name__ for arg in args if not hasattr(arg, "dtype")]
+            if not odd:
+                raise
+            raise OperandError(
+                f"{self.__name__}: expected tensors, got {', '.join(odd)}; make a tensor with "
+                f"fe.tensor(...)"
+            ) from error
 
     def _operands(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(args) != len(self.inputs):
@@ -264,7 +304,7 @@ class Op(Generic[P, R]):
         """Make the node of this call, and lead the edges of `outs` to it."""
         node = self.node(tuple([edge_of(arg) for arg in args]), attrs, device)
         values = (*args, *outs)
-        node.saved = [save(values[i]) for i in self.keeps]
+        node.saved = [None if i is None else save(values[i]) for i in self.kept(node.edges)]
         if self.reads_extra:
             node.saved += [save(arg) for arg in args]
         for index, out in enumerate(outs):
@@ -337,7 +377,7 @@ class UnaryOp(Op[P, R]):
                 node.outputs = 1
                 node.sequence = next_sequence()
                 node.saved = saved = []
-                for i in self.keeps:
+                for i, _ in self.keeps:
                     value = out if i else x
                     storage = value.storage
                     if storage is None:
@@ -399,7 +439,10 @@ class BinaryOp(Op[P, R]):
                 node.outputs = 1
                 node.sequence = next_sequence()
                 node.saved = saved = []
-                for i in self.keeps:
+                for i, only in self.keeps:
+                    if only is not None and (edge2 if only else edge1) is None:
+                        saved.append(None)
+                        continue
                     value = x1 if i == 0 else x2 if i == 1 else out
                     if value.__class__ in SCALARS:
                         saved.append(value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from ferrum.promotion import SCALARS
 if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.tensor import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def wrapped(result: Any, device: Device) -> tuple[Tensor, ...]:
@@ -47,6 +51,21 @@ def operand(name: str, value: Any) -> Any:
         f"{name}: expected a tensor or a number, got {type(value).__module__}."
         f"{type(value).__name__}; make a tensor with fe.tensor(...)"
     )
+
+
+def of_tensor(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` with a check that its first argument is a tensor, which it relies on."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if args and not isinstance(args[0], TensorBase):
+            raise OperandError(
+                f"{function.__name__}: expected a tensor, got {type(args[0]).__module__}."
+                f"{type(args[0]).__name__}; make a tensor with fe.tensor(...)"
+            )
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def requires_grad(arg: Any) -> bool:

@@ -275,6 +275,14 @@ def faults() -> dict[str, PluginError]:
 # ---- the default device
 
 
+def is_default(device: Device) -> bool:
+    """Return whether tensors that name no device go to `device`; nothing is loaded or warned of."""
+    if _default:
+        return device is _default[0]
+    usual = "cpu" if "cpu" in device_kinds() else "reference"
+    return str(device) == (os.environ.get("FERRUM_DEVICE") or usual)
+
+
 def default_device() -> Device:
     """Return where tensors go that name no device.
 

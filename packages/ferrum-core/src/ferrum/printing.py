@@ -8,7 +8,7 @@ import numpy as np
 
 from ferrum.dtypes import bfloat16, bool_, float16, int64
 from ferrum.graph import Leaf
-from ferrum.plugins import default_device
+from ferrum.plugins import is_default
 from ferrum.promotion import get_default_dtype
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _notes(x: Tensor) -> list[str]:
         0 in x.shape and x.dtype is not get_default_dtype()
     ):
         notes.append(f"dtype={x.dtype.name}")
-    if x.device is not default_device():
+    if not is_default(x.device):
         notes.append(f"device='{x.device}'")
     if x.edge is not None:
         node = x.edge.node

@@ -14,11 +14,12 @@ from ferrum.dtypes import (
     FLOATS,
     PROMOTED,
     DType,
+    as_dtype,
     bool_,
     float32,
     int64,
 )
-from ferrum.errors import ArgumentError, DTypeError
+from ferrum.errors import ArgumentError, DTypeError, OperandError
 
 if TYPE_CHECKING:
     from ferrum.op import Op
@@ -39,9 +40,10 @@ def get_default_dtype() -> DType:
 
 def set_default_dtype(dtype: DType) -> None:
     """Make `dtype` that of new floating-point tensors; float32 and float64 are possible."""
-    if dtype not in FLOATS:
-        raise DTypeError(f"set_default_dtype: expected a floating-point dtype, got {dtype}")
-    _default[0] = dtype
+    found = as_dtype(dtype)
+    if found not in FLOATS:
+        raise DTypeError(f"set_default_dtype: expected a floating-point dtype, got {found}")
+    _default[0] = found
 
 
 def scalar_dtype(kind: type) -> DType:
@@ -55,8 +57,11 @@ def result_type(*operands: Any) -> DType:
     for each in operands:
         if each.__class__ in SCALARS:
             rank, dtype = 0, scalar_dtype(each.__class__)
-        else:
+        elif hasattr(each, "shape") and hasattr(each, "dtype"):
             rank, dtype = 1 + bool(each.shape), each.dtype
+        else:
+            kind = type(each).__name__
+            raise OperandError(f"result_type: expected tensors or numbers, got {kind}")
         seen = ranks[rank]
         ranks[rank] = dtype if seen is None else PROMOTED[seen, dtype]
     result: DType | None = None
@@ -69,6 +74,10 @@ def result_type(*operands: Any) -> DType:
 
 def promoted(op: Op[..., Any], operands: Sequence[Any]) -> tuple[Any, ...]:
     """Return `operands` with the tensors cast to the dtype that `op` computes in."""
+    for each in operands:
+        if each is None or each.__class__ is list:
+            kind = type(each).__name__
+            raise OperandError(f"{op.__name__}: expected a tensor or a number, got {kind}")
     dtype = result_type(*operands)
     if op.floats_only and CATEGORY[dtype] < 2:
         dtype = _default[0]

@@ -204,7 +204,10 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
     def fill_(self, value: float | Tensor) -> Tensor:
         """Write `value` into every element."""
-        return ops.copy_(self, self._like(value))
+        filling = self._like(value)
+        if filling.ndim:
+            raise ShapeError(f"fill_: expected a number or a 0-d tensor, got {filling.shape}")
+        return ops.copy_(self, filling)
 
     def zero_(self) -> Tensor:
         """Write 0 into every element."""

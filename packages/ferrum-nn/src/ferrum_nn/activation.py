@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ferrum import Tensor
+from ferrum import Tensor, sigmoid, tanh
 from ferrum_nn import functional
 from ferrum_nn.module import Module
 
@@ -27,7 +27,7 @@ class Tanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tanh(x)."""
-        return x.tanh()
+        return tanh(x)
 
 
 class Sigmoid(Module):
@@ -35,4 +35,4 @@ class Sigmoid(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return 1 / (1 + exp(-x))."""
-        return x.sigmoid()
+        return sigmoid(x)

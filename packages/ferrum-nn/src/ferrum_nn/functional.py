@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from ferrum import Tensor, sigmoid, tanh
 from ferrum.dtypes import CATEGORY, DTypeLike, int64, is_floating
-from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from ferrum.errors import ArgumentError, DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.ops.losses import along_classes, reduced_shape
 
@@ -30,17 +30,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return max(x, 0), or write it into x if `inplace`; NaN stays NaN."""
-    return input.relu_() if inplace else input.relu()
+    return Tensor.relu_(input) if inplace else Tensor.relu(input)
 
 
 def softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return exp(x) / ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return input.softmax(dim, dtype)
+    return Tensor.softmax(input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return x - log ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return input.log_softmax(dim, dtype)
+    return Tensor.log_softmax(input, dim, dtype)
 
 
 # ---- losses
@@ -68,6 +68,7 @@ def nll_loss(
     or (). Where the target is `ignore_index` the loss is 0. "mean" divides by the sum of weights.
     Raises OutOfRangeError for a target that is no class.
     """
+    _check_tensors("nll_loss", input, target, weight)
     if input.ndim == 1:
         loss = nll_loss(
             input.unsqueeze(0),
@@ -104,6 +105,7 @@ def cross_entropy(
 
     Raises OutOfRangeError for a target that is no class.
     """
+    _check_tensors("cross_entropy", input, target, weight)
     if is_floating(target.dtype):
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if input.ndim == 1:
@@ -127,6 +129,15 @@ def cross_entropy(
         )[0]
     except OutOfRangeError as error:
         _refuse("cross_entropy", input, ignore_index, error)
+
+
+def _check_tensors(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    for each in (input, target) if weight is None else (input, target, weight):
+        if not isinstance(each, Tensor):
+            raise OperandError(
+                f"{name}: expected tensors, got {type(each).__name__}; make a tensor with "
+                f"fe.tensor(...)"
+            )
 
 
 def _whole(target: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, is_floating
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.methods.operators import Operand, Operators, in_place
+from ferrum.operands import operand
 from ferrum.promotion import SCALARS, result_type
 
 if TYPE_CHECKING:
@@ -305,6 +306,7 @@ class Elementwise(Operators):
 
 def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
     """Return x1 where the condition holds, else x2, in the dtype that both promote to."""
+    x1, x2 = operand("where", x1), operand("where", x2)
     dtype = result_type(x1, x2)
     first, second = (x if x.__class__ in SCALARS else x.to(dtype) for x in (x1, x2))  # type: ignore[union-attr]
     if first.__class__ in SCALARS and second.__class__ in SCALARS:

@@ -207,9 +207,7 @@ ceil = unary(
     kinds=NUMBERS,
     points=EXTREME,
 )
-trunc = unary(
-    "trunc", "Return x without its fraction.", _flat, kinds=NUMBERS, points=EXTREME
-)
+trunc = unary("trunc", "Return x without its fraction.", _flat, kinds=NUMBERS, points=EXTREME)
 round = unary(
     "round",
     "Return the nearest integer, the even one at a half.",
@@ -373,6 +371,11 @@ atan2 = binary(
     points=(1.0, -1.0, INF, NAN),
     ulp=4,
 )
+multiply.keep_for(x1="x2", x2="x1")
+divide.keep_for(out="x2")
+remainder.keep_for(x1="x2", x2="x2")
+pow.keep_for(out="x2")
+
 equal = binary("equal", "Return whether x1 == x2.", None, truth=True, points=EXTREME)
 not_equal = binary("not_equal", "Return whether x1 != x2.", None, truth=True, points=EXTREME)
 less = binary("less", "Return whether x1 < x2.", None, truth=True, points=EXTREME)
@@ -450,16 +453,20 @@ def _(x: Tensor) -> Tensor:
     return equal(x * 0, 0)
 
 
+def _truth(x: Any) -> Any:
+    return bool(x) if x.__class__ in SCALARS else not_equal(x, 0)
+
+
 @logical_and.fallback
-def _(x1: Tensor, x2: Tensor) -> Tensor:
-    return bitwise_and(not_equal(x1, 0), not_equal(x2, 0))
+def _(x1: Operand, x2: Operand) -> Tensor:
+    return bitwise_and(_truth(x1), _truth(x2))
 
 
 @logical_or.fallback
-def _(x1: Tensor, x2: Tensor) -> Tensor:
-    return bitwise_or(not_equal(x1, 0), not_equal(x2, 0))
+def _(x1: Operand, x2: Operand) -> Tensor:
+    return bitwise_or(_truth(x1), _truth(x2))
 
 
 @logical_xor.fallback
-def _(x1: Tensor, x2: Tensor) -> Tensor:
-    return bitwise_xor(not_equal(x1, 0), not_equal(x2, 0))
+def _(x1: Operand, x2: Operand) -> Tensor:
+    return bitwise_xor(_truth(x1), _truth(x2))

@@ -95,7 +95,7 @@ def unary(
     )
 
     def sampler(s: Sampler) -> Iterator[Sample]:
-        for shape in ((3, 4), (), (0, 2), (2, 1, 3)):
+        for shape in ((3, 4), (), (0, 2), (2, 1, 3), (5, 13)):
             yield s(s.real(*shape, low=domain[0], high=domain[1]))
         if points:
             yield s.kink(s.exact(*points))
@@ -136,6 +136,7 @@ def binary(
             ((), (2, 1)),
             ((0, 3), (3,)),
             ((2, 1), (3,)),
+            ((5, 13), (5, 13)),
         ):
             yield s(
                 s.real(*first, low=low, high=high),

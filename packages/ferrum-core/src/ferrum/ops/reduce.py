@@ -52,12 +52,26 @@ def each_reduction(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(3, 4), axes=(1,), keepdims=False)
     yield s(s.real(3, 4), axes=(0, 1), keepdims=True)
     yield s(s.real(2, 3, 4), axes=(0, 2), keepdims=False)
+    yield s(s.real(3, 19), axes=(1,), keepdims=True)
+    yield s(s.real(3, 4), axes=(), keepdims=False)
     yield s(s.real(), axes=(), keepdims=False)
     yield s(s.real(0, 3), axes=(1,), keepdims=False)
     yield s.kink(s.exact(1, 1, float("nan"), 0), axes=(0,), keepdims=False)
     yield s.kink(s.exact(2, float("inf"), 2, 0), axes=(0,), keepdims=True)
     yield s.bad(ShapeError, s.real(3, 4), axes=(2,), keepdims=False)
     yield s.bad(ShapeError, s.real(3, 4), axes=(0, 0), keepdims=False)
+
+
+def each_total(s: Sampler) -> Iterator[Sample]:
+    """Yield the calls of reductions that have a value for no elements at all."""
+    yield from each_reduction(s)
+    yield s(s.real(0, 3), axes=(0,), keepdims=False)
+
+
+def each_extremum(s: Sampler) -> Iterator[Sample]:
+    """Yield the calls of reductions that have none."""
+    yield from each_reduction(s)
+    yield s.bad(ShapeError, s.real(0, 3), axes=(0,), keepdims=False)
 
 
 @op(ulp=4, scale=4.0)
@@ -131,8 +145,10 @@ def all(x: TensorLike, *, axes: Axes, keepdims: bool) -> Spec:
     return Spec(reduced("all", x, axes, keepdims), bool_)
 
 
-for _each in (sum, prod, max, min, any, all):
-    _each.samples(each_reduction)
+for _each in (sum, prod, any, all):
+    _each.samples(each_total)
+for _each in (max, min):
+    _each.samples(each_extremum)
 
 
 def _one_axis(name: str, x: TensorLike, axis: int) -> None:
@@ -160,6 +176,7 @@ def argmin(x: TensorLike, *, axis: int, keepdims: bool) -> Spec:
 @argmin.samples
 def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(3, 4), axis=1, keepdims=False)
+    yield s(s.real(3, 19), axis=1, keepdims=False)
     yield s(s.real(3, 4, 2), axis=1, keepdims=True)
     yield s(s.exact(1, 3, 3, 1), axis=0, keepdims=False)
     yield s(s.exact(1, float("nan"), 3, float("nan")), axis=0, keepdims=False)
@@ -188,6 +205,7 @@ def _reversed(x: Tensor, axis: int) -> Tensor:
 def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(3, 4), axis=1)
     yield s(s.real(5), axis=0)
+    yield s(s.real(3, 19, 2), axis=1)
     yield s(s.real(2, 0), axis=1)
     yield s.bad(ShapeError, s.real(3), axis=1)
     yield s.bad(ShapeError, s.real(), axis=0)
@@ -273,7 +291,7 @@ def _(g: Tensor, x: Tensor, *, axes: Axes, correction: float, keepdims: bool) ->
 
 @mean.samples
 def _(s: Sampler) -> Iterator[Sample]:
-    yield from each_reduction(s)
+    yield from each_total(s)
     yield s.bad(DTypeError, s.typed(int64, 3), axes=(0,), keepdims=False)
 
 

@@ -33,7 +33,7 @@ def oracle_device() -> Device:
 
 def upload(device: Device, array: Array) -> Tensor:
     """Return a tensor on `device` with memory of its own."""
-    return Tensor(device.backend.from_numpy(array.copy()), device)
+    return Tensor(device.from_numpy(array.copy()), device)
 
 
 def download(tensor: Tensor) -> Array:
@@ -141,9 +141,9 @@ class Call:
         promoted: list[Any] = nested(lambda x: x.astype(dtype), self.operands)
         return promoted
 
-    def rule(self, device: Device) -> tuple[Spec, ...]:
-        """Return the specs of what the call gives, or raise what the op's rule raises."""
-        specs = self.op.rule(*self.promoted(), **self.attributes(device))
+    def specs(self, device: Device) -> tuple[Spec, ...]:
+        """Return the shapes and dtypes of what the call gives, or raise what the op's rule raises."""
+        specs = self.op.specs(self.promoted(), self.attributes(device))
         if self.op.writes:
             return tuple(Spec(x.shape, x.dtype) for x in self.written)
         return specs if specs.__class__ is tuple else (specs,)
@@ -177,7 +177,7 @@ class Call:
 
     def dtypes(self, device: Device) -> set[DType]:
         """Return the dtypes of all tensors that go in or come out."""
-        return {x.dtype for x in self.arrays} | {spec.dtype for spec in self.rule(device)}
+        return {x.dtype for x in self.arrays} | {spec.dtype for spec in self.specs(device)}
 
     def changed(self, function: Callable[[Array], Array]) -> Call:
         """Return this call with `function` applied to the values of its tensors."""

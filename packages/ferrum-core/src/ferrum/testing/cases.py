@@ -149,13 +149,28 @@ def aspects_of(op: Op[..., Any], device: Device) -> list[str]:
     if not native and op.compose is None:
         return ["samples", "kernel"]
     keyed = "key" in op.attributes and not op.view
-    left_out = {
-        "value" if keyed else "random",
-        "" if native and op.compose is not None else "fallback",
-        "" if op.inputs else "gradient",
-        "" if op.inputs and op.differentiable else "second",
+    floats = _takes_floats(op, device)
+    asked = {
+        "value": not keyed,
+        "random": keyed,
+        "fallback": native and op.compose is not None,
+        "gradient": floats,
+        "second": floats and op.differentiable,
     }
-    return [aspect for aspect in ASPECTS if aspect not in left_out]
+    return [aspect for aspect in ASPECTS if asked.get(aspect, True)]
+
+
+def _takes_floats(op: Op[..., Any], device: Device) -> bool:
+    """Return whether a sample is a good call with an operand that a gradient can be asked for."""
+    for number, sample in enumerate(samples_of(op)):
+        call = call_of(op, number, sample, widest(device) if takes_dtypes(sample) else None)
+        if sample.error is None and call.smooth and call.moved:
+            try:
+                call.specs(device)
+            except FerrumError:
+                continue
+            return True
+    return False
 
 
 def cases_of(op: Op[..., Any], device: Device) -> Iterator[Case]:
@@ -203,7 +218,7 @@ class _Plan:
     def _error_of(self, call: Call) -> type[Exception] | None:
         """Return what the rule, or the oracle, raises of `call`."""
         try:
-            call.rule(self.device)
+            call.specs(self.device)
         except FerrumError as error:
             return type(error)
         return type(call.expected) if isinstance(call.expected, FerrumError) else None
@@ -253,7 +268,7 @@ class _Plan:
         What the rule lets pass, such as an index out of range, kernels must refuse.
         """
         try:
-            call.rule(self.device)
+            call.specs(self.device)
         except DTypeError:
             return issubclass(error, DTypeError)
         except Exception:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferrum import ops, philox
-from ferrum.dtypes import DTYPES, is_floating
+from ferrum.dtypes import DTYPES
 from ferrum.errors import FerrumError, UnsupportedError
 from ferrum.mode import no_grad
-from ferrum.op import Op
 from ferrum.tensor import Tensor
-from ferrum.testing.calls import Array, Call, download, samples_of, upload
+from ferrum.testing.calls import Array, download, samples_of, upload
 from ferrum.testing.failures import ConformanceFailure, NotApplicable, excerpt
 from ferrum.testing.trials import Trial
 from ferrum.testing.ulps import check_close
@@ -54,32 +53,40 @@ def check_kernel(case: Case) -> None:
 def check_value(case: Case) -> None:
     """The values are those of float64, within the tolerance that the op declares."""
     trial = case.trial()
-    compare_values(case.op, trial.run(), trial.call)
+    compare_values(trial, trial.run())
 
 
-def compare_values(op: Op[..., Any], outs: list[Tensor], call: Call) -> None:
-    """Raise ConformanceFailure unless `outs` are the values that `call` must give."""
-    if len(outs) != len(call.wanted):
+def compare_values(trial: Trial, outs: list[Tensor]) -> None:
+    """Raise ConformanceFailure unless `outs` are the values that the call must give."""
+    call, specs = trial.call, trial.call.specs(trial.device)
+    if len(outs) != len(specs):
         raise ConformanceFailure(
-            "the op has another number of outputs", expected=len(call.wanted), got=len(outs)
+            "the op has another number of outputs", expected=len(specs), got=len(outs)
         )
-    for out, want in zip(outs, call.wanted, strict=True):
+    # An op's in-place form is as exact as the op.
+    like = getattr(trial.op, "twin", trial.op)
+    for out, want, spec in zip(outs, call.wanted, specs, strict=True):
         got = download(out)
-        if got.shape != want.shape or (not is_floating(got.dtype) and got.dtype != want.dtype):
+        if got.shape != want.shape or got.dtype != spec.dtype:
             raise ConformanceFailure(
-                "the result has the wrong shape or dtype", expected=excerpt(want), got=excerpt(got)
+                "the result has the wrong shape or dtype",
+                expected=f"{spec.dtype.name} {want.shape}",
+                got=excerpt(got),
             )
-        zeros = op.name.removesuffix("_") not in EITHER_ZERO
-        # An op's in-place form is as exact as the op.
-        like = getattr(op, "twin", op)
-        check_close(got, want, got.dtype, ulp=like.ulp, scale=like.scale, zeros=zeros)
+        zeros = like.name not in EITHER_ZERO
+        check_close(got, want, spec.dtype, ulp=like.ulp, scale=like.scale, zeros=zeros)
 
 
 def check_spec(case: Case) -> None:
-    """Shape and dtype are the rule's; dtypes are the singletons of `ferrum.dtypes`."""
+    """Shape, dtype and device are the rule's; dtypes are the objects of `ferrum.dtypes`."""
     trial = case.trial()
-    for out, spec in zip(trial.run(), trial.call.rule(case.device), strict=True):
+    device = trial.attrs.get("target", case.device)
+    for out, spec in zip(trial.run(), trial.call.specs(case.device), strict=True):
         array = out.array
+        if out.device is not device:
+            raise ConformanceFailure(
+                "the result is on another device", expected=device, got=out.device
+            )
         fits = len(array.shape) == len(spec.shape) and all(
             size in (-1, found) for size, found in zip(spec.shape, array.shape, strict=True)
         )
@@ -193,7 +200,7 @@ def check_random(case: Case) -> None:
     outs = trial.run()
     draw = PHILOX.get(case.op.name)
     if draw is None:
-        compare_values(case.op, outs, trial.call)
+        compare_values(trial, outs)
         return
     attrs = {name: value for name, value in trial.attrs.items() if name != "device"}
     want, got = np.asarray(draw(**attrs)), download(outs[0])
@@ -208,7 +215,7 @@ def check_random(case: Case) -> None:
 def check_fallback(case: Case) -> None:
     """The fallback gives what the kernel gives: both hold the op's tolerance."""
     trial = case.trial()
-    compare_values(case.op, trial.decompose(), trial.call)
+    compare_values(trial, trial.decompose())
 
 
 def check_errors(case: Case) -> None:

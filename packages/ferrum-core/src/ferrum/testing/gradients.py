@@ -53,7 +53,7 @@ def has_gradient(call: Call) -> bool:
 
 def seeds_of(call: Call, device: Device) -> list[Array]:
     """Return incoming gradients for the floating-point outputs of `call`."""
-    specs = [spec for spec in call.rule(device) if is_floating(spec.dtype)]
+    specs = [spec for spec in call.specs(device) if is_floating(spec.dtype)]
     return [w.astype(s.dtype) for w, s in zip(weights(_values_of(call), 1), specs, strict=True)]
 
 

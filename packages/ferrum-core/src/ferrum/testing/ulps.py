@@ -18,7 +18,7 @@ Float64s = npt.NDArray[np.float64]
 def spacing(values: Float64s, dtype: DType) -> Float64s:
     """Return the distance of neighbouring numbers of `dtype` at |values|, which are finite."""
     info = ml_dtypes.finfo(dtype)
-    exponents = np.frexp(values)[1] - 1
+    exponents = np.where(values == 0, info.minexp, np.frexp(values)[1] - 1)
     return np.ldexp(1.0, np.maximum(exponents, info.minexp) - info.nmant)
 
 

@@ -7,37 +7,42 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Points = dict[str, dict[str, str]]
 
-BACKEND = """
-    import numpy as np
-    from ferrum.backend import Backend
-    from ferrum.dtypes import float32
-    from ferrum.hookspecs import hookimpl
+BACKEND = """\
+import numpy as np
+from ferrum.backend import Backend
+from ferrum.dtypes import float32
+from ferrum.hookspecs import hookimpl
 
-    class Mine(Backend):
-        abi = (1, 0)
-        dtypes = frozenset({float32})
-        kernels = {}
-        def from_numpy(self, value):
-            return value
-        def to_numpy(self, array):
-            return array
+class Mine(Backend):
+    abi = (1, 0)
+    dtypes = frozenset({float32})
+    kernels = {}
+    def from_numpy(self, value):
+        return value
+    def to_numpy(self, array):
+        return array
 
-    class Plugin:
-        @hookimpl
-        def ferrum_backend(self, index):
-            return Mine()
+class Plugin:
+    @hookimpl
+    def ferrum_backend(self, index):
+        return Mine()
 
-    plugin = Plugin()
+plugin = Plugin()
 """
 
 
 class Site:
     """The folder, and ways to run Python with it on the path."""
+
+    BACKEND = BACKEND
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,9 +91,9 @@ class Site:
             check=False,
         )
 
-    def code(self, code: str, **variables: str) -> str:
+    def code(self, code: str, *words: str, **variables: str) -> str:
         """Return what some code prints; it must succeed."""
-        done = self.run("-c", textwrap.dedent(code), **variables)
+        done = self.run("-c", textwrap.dedent(code), *words, **variables)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -98,3 +103,15 @@ class Site:
         report: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == int(not report["ok"]), done.stderr
         return report
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site with nothing in it."""
+    return Site(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def new_site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Site]:
+    """Make a site with nothing in it, for tests that share one."""
+    return lambda: Site(tmp_path_factory.mktemp("site"))
