@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>run|not run: .+) -->\n)?"
-    r'```(?P<language>\w+)(?: title="(?P<title>.+)")?\n(?P<code>.*?)^```\n'
+    r"^(?:<!-- (?P<mark>run|not run: [^\n]+) -->\n)?"
+    r'```(?P<language>\w+)(?: title="(?P<title>[^"\n]+)")?\n(?P<code>.*?)^```\n'
     r"(?:\n```text\n(?P<printed>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )

@@ -12,7 +12,7 @@ import pytest
 import ferrum as fe
 from ferrum.dtypes import DTYPES, DType
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*deprecated")]
 
 Shape = tuple[int, ...]
 RNG = np.random.default_rng(0)
@@ -58,8 +58,8 @@ class TestViews:
         twins.agree(name, grid(*shape), *dims)
 
     @pytest.mark.parametrize(
-        "dims", [(0,), (1, 0), (0, 1), (2, 0, 1), (-1, 0, 1), (0, 0), (), (0, -2), (3, 1, 0, 2), (5, 0)],
-        ids=str,
+        "dims", [(0,), (1, 0), (0, 1), (2, 0, 1), (-1, 0, 1), (0, 0), (), (0, -2), (3, 1, 0, 2),
+                 (5, 0)], ids=str,
     )  # fmt: skip
     def test_permute_flip_squeeze(self, twins: Any, shape: Shape, dims: Shape) -> None:
         for name in ("permute", "flip", "squeeze"):
@@ -68,8 +68,8 @@ class TestViews:
             twins.agree(lambda t: t.permute(*dims), grid(*shape))
 
     @pytest.mark.parametrize(
-        "to", [(), (4,), (3, 4), (-1, 4), (2, 3, 4), (-1, -1), (-1, 3, 4), (2, -1, 3, -1), (5, 1, 3, 4),
-               (0, 3), (3, 0), (2, 2, 0, 3), (-2, 4), (1,)], ids=str,
+        "to", [(), (4,), (3, 4), (-1, 4), (2, 3, 4), (-1, -1), (-1, 3, 4), (2, -1, 3, -1),
+               (5, 1, 3, 4), (0, 3), (3, 0), (2, 2, 0, 3), (-2, 4), (1,)], ids=str,
     )  # fmt: skip
     def test_expand_and_repeat(self, twins: Any, shape: Shape, to: Shape) -> None:
         x = grid(*shape)
@@ -101,9 +101,10 @@ class TestViews:
         for sizes in ((2, 2), (4, 1), (1, -1), (2, -1), (-1,), (3,), (0, -1), (-1, -1), (7,)):
             twins.agree("unflatten", grid(*shape), dim, sizes)
 
-    @pytest.mark.parametrize("name", ["t", "T", "mT", "numel", "dim", "size", "shape", "tolist",
-                                      "item", "is_contiguous", "contiguous", "len", "iter",
-                                      "unbind", "squeeze", "flatten", "nelement", "ndim"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "name", ["t", "T", "mT", "numel", "dim", "size", "shape", "tolist", "item", "contiguous",
+                 "is_contiguous", "len", "iter", "unbind", "squeeze", "flatten", "nelement", "ndim"],
+    )  # fmt: skip
     def test_without_arguments(self, twins: Any, shape: Shape, name: str) -> None:
         if name == "mT" and not shape:
             return  # PyTorch returns a number transposed
@@ -163,7 +164,7 @@ def test_joins(twins: Any, name: str, label: str) -> None:
 
 def test_cat_skips_no_tensor() -> None:
     """PyTorch leaves out vectors without elements, whatever the others are."""
-    with pytest.raises(fe.FerrumError, match="concat: .* differ"):
+    with pytest.raises(fe.FerrumError, match=r"concat: .* differ"):
         fe.cat([fe.ones(3, 4), fe.ones(0)])
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ferrum.errors import CaptureError
+from ferrum.errors import CaptureError, OperandError
 from ferrum.mode import Interposer, interposing, no_grad
 from ferrum.op import Op
 from ferrum.operands import flat
-from ferrum.random import Key
+from ferrum.random import Generator, Key
 from ferrum.tensor import Tensor
 
 
@@ -45,7 +45,16 @@ class Step:
 
 
 def _text(operand: Any) -> str:
-    return f"[{', '.join(map(_text, operand))}]" if isinstance(operand, list) else str(operand)
+    if not isinstance(operand, (list, tuple)):
+        return str(operand)
+    inner = ", ".join(map(_text, operand))
+    return f"[{inner}]" if isinstance(operand, list) else f"({inner})"
+
+
+def _like(sequence: Any, entries: list[Any]) -> Any:
+    """Return a list, tuple or named tuple of `entries`, as `sequence` is one."""
+    named = hasattr(sequence, "_fields")
+    return type(sequence)(*entries) if named else type(sequence)(entries)
 
 
 class Graph:
@@ -67,14 +76,14 @@ class Graph:
 
         Raises CaptureError where a shape, dtype or device differs from that of the recording.
         """
-        given = [_spec(x) for x in tensors]
+        given = [_spec("replay", x) for x in tensors]
         if given != self.specs:
             raise CaptureError(f"replay: expected tensors {self.specs}, got {given}; record again")
         values = {
             **self.state,
             **dict(zip(self.inputs, (x.detach() for x in tensors), strict=True)),
         }
-        keys: dict[Key, Key] = {}
+        keys: dict[tuple[Generator, Key], Key] = {}
         with no_grad():
             for step in self.steps:
                 operands = [_look_up(values, each) for each in step.operands]
@@ -85,10 +94,12 @@ class Graph:
 
     def __str__(self) -> str:
         head = f"inputs {', '.join(map(str, self.inputs))}; state {', '.join(map(str, self.state))}"
-        return "\n".join([head, *map(str, self.steps), f"return {self.outputs}"])
+        return "\n".join([head, *map(str, self.steps), f"return {_text(self.outputs)}"])
 
 
-def _spec(x: Tensor) -> tuple[Any, ...]:
+def _spec(name: str, x: Any) -> tuple[Any, ...]:
+    if not isinstance(x, Tensor):
+        raise OperandError(f"{name}: expected tensors, got {type(x).__name__}")
     return x.shape, x.dtype.name, str(x.device)
 
 
@@ -96,18 +107,19 @@ def _look_up(values: dict[Value, Tensor], operand: Any) -> Any:
     if isinstance(operand, Value):
         return values[operand]
     if isinstance(operand, (list, tuple)):
-        return type(operand)(_look_up(values, each) for each in operand)
+        return _like(operand, [_look_up(values, each) for each in operand])
     return operand
 
 
-def _renewed(attrs: dict[str, Any], keys: dict[Key, Key]) -> dict[str, Any]:
+def _renewed(attrs: dict[str, Any], keys: dict[tuple[Generator, Key], Key]) -> dict[str, Any]:
     """Return `attrs` with the random key drawn anew; the same key twice stays the same twice."""
     key = attrs.get("key")
     if not isinstance(key, Key):
         return attrs
-    if key not in keys:
-        keys[key] = key.generator.next_key()
-    return {**attrs, "key": keys[key]}
+    drawn = key.generator, key
+    if drawn not in keys:
+        keys[drawn] = key.generator.next_key()
+    return {**attrs, "key": keys[drawn]}
 
 
 class Recorder(Interposer):
@@ -124,10 +136,13 @@ class Recorder(Interposer):
 
     def __call__(self, op: Op[..., Any], args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Run the op, and write it down."""
-        specs = op.rule(*args, **attrs)
+        specs = op.specs(args, attrs)
         for spec in specs if not hasattr(specs, "shape") else (specs,):
             if -1 in spec.shape:
-                raise CaptureError(f"{op.name}: the shape of its result depends on values")
+                raise CaptureError(
+                    f"{op.name}: the shape of its result depends on values, which a recording "
+                    f"cannot hold; keep the shape, as fe.where(mask, x, 0) does, or do it outside"
+                )
         operands = tuple([self.reference(arg) for arg in args])
         result = op(*args, **attrs)
         results = result if isinstance(result, tuple) else (result,)
@@ -146,7 +161,7 @@ class Recorder(Interposer):
     def reference(self, operand: Any) -> Any:
         """Return the value that `operand` is; what the recording has not seen yet is state."""
         if isinstance(operand, (list, tuple)):
-            return type(operand)([self.reference(each) for each in operand])
+            return _like(operand, [self.reference(each) for each in operand])
         if not isinstance(operand, Tensor):
             return operand
         value = self._numbers.get(id(operand.array))
@@ -164,8 +179,10 @@ def record(function: Callable[..., Any], *tensors: Tensor) -> Graph:
     """
     recorder = Recorder()
     graph = recorder.graph
+    graph.specs = [_spec("record", each) for each in tensors]
+    if len({id(each.array) for each in tensors}) < len(tensors):
+        raise CaptureError("record: one tensor is given twice; clone() it to tell the two apart")
     graph.inputs = [recorder.name(each) for each in tensors]
-    graph.specs = [_spec(each) for each in tensors]
     with interposing(recorder):
         outputs = function(*tensors)
     if not all(isinstance(each, Tensor) for each in flat([outputs])):

@@ -17,13 +17,16 @@ from ferrum.dtypes import (
     DType,
     DTypeLike,
     as_dtype,
+    bfloat16,
     bool_,
+    float32,
     float64,
     int64,
     promote_types,
 )
 from ferrum.errors import ArgumentError, DTypeError, OperandError
 from ferrum.methods.axes import sizes_of
+from ferrum.mode import current
 from ferrum.operands import of_tensor
 from ferrum.ops.memory import check_number, check_shape
 from ferrum.plugins import default_device
@@ -56,13 +59,17 @@ def tensor(
         return out.requires_grad_(requires_grad)
     array = _array_of(data, None if dtype is None else as_dtype(dtype))
     where = _where(device)
-    return Tensor(where.from_numpy(array), where).requires_grad_(requires_grad)
+    out = Tensor(where.from_numpy(array), where)
+    if current().interposers:  # so that a recording holds the data, and makes it anew each time
+        out = ops.copy(out)
+    return out.requires_grad_(requires_grad)
 
 
 def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
     """Return `data` as a new row-major array of a FERRUM dtype."""
-    typed = isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array_interface__")
-    if not typed and isinstance(data, (list, tuple)):
+    typed = hasattr(data, "__array__") or hasattr(data, "__array_interface__")
+    dtypes: list[DType] = []
+    if isinstance(data, (list, tuple)):
         data, typed, dtypes = _without_tensors(data)
         if typed and dtype is None:
             dtype = reduce(promote_types, dtypes)
@@ -70,7 +77,10 @@ def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
         array = np.asarray(data)
     except ValueError as error:
         raise OperandError(f"tensor: expected sequences of equal length, got {error}") from None
-    if array.dtype.kind == "O" and all(isinstance(each, (int, float)) for each in array.flat):
+    widened = array.dtype.kind == "f" and dtypes and all(CATEGORY[each] < 2 for each in dtypes)
+    if widened or (
+        array.dtype.kind == "O" and all(isinstance(each, (int, float)) for each in array.flat)
+    ):
         raise ArgumentError("tensor: an integer does not fit into 64 bits")
     if array.dtype.kind not in "biuf" and CATEGORY.get(array.dtype) is None:
         raise OperandError(
@@ -78,15 +88,15 @@ def _array_of(data: Any, dtype: DType | None) -> npt.NDArray[Any]:
         )
     if dtype is None:
         dtype = as_dtype(array.dtype) if typed else _inferred(array)
-    if not typed and CATEGORY[dtype] == 1 and array.size:
+    if (dtypes or not typed) and CATEGORY[dtype] == 1 and array.size:
         check_number("tensor", array.min().item(), dtype)  # Python numbers must fit, arrays wrap
         check_number("tensor", array.max().item(), dtype)
     with np.errstate(all="ignore"):
-        return np.array(array, dtype=dtype, order="C")
+        return np.array(array, dtype=dtype, order="C").view(dtype)  # NumPy keeps equal dtypes
 
 
 def _without_tensors(data: Any) -> tuple[Any, bool, list[DType]]:
-    """Return nested sequences with tensors made arrays, whether there were any, and all dtypes."""
+    """Return nested sequences with tensors made arrays, whether any has a dtype, and all dtypes."""
     plain, found = [], False
     dtypes: list[DType] = []
     for each in data:
@@ -94,6 +104,10 @@ def _without_tensors(data: Any) -> tuple[Any, bool, list[DType]]:
             found = True
             dtypes.append(each.dtype)
             each = each.detach().numpy()
+            each = each.astype(float32) if each.dtype is bfloat16 else each  # as NumPy cannot mix
+        elif isinstance(each, (np.ndarray, np.generic)):
+            found = True
+            dtypes.append(as_dtype(each.dtype))
         elif isinstance(each, (list, tuple)):
             each, inner, more = _without_tensors(each)
             found = found or inner
@@ -124,13 +138,10 @@ def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
     """Return a tensor that shares memory with `array`, where the device is the host's."""
     if not isinstance(array, np.ndarray):
         raise OperandError(f"from_numpy: expected an array, got {type(array).__name__}")
+    array = np.asarray(array)  # masked arrays and matrices have rules of their own
     dtype = as_dtype(array.dtype)
     if array.dtype is not dtype:  # an equal dtype, but not the one object that `is` compares with
-        array = (
-            array.view(dtype)
-            if array.dtype == dtype and array.dtype.isnative
-            else array.astype(dtype)
-        )
+        array = array.view(dtype)
     where = _where(device)
     return Tensor(where.from_numpy(array), where)
 
@@ -145,6 +156,8 @@ def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:
 
 def _number(name: str, value: Any) -> Any:
     if value.__class__ in SCALARS:
+        if value.__class__ is int and value.bit_length() > 1000:
+            raise ArgumentError(f"{name}: an integer of {value.bit_length()} bits is too large")
         return value
     if isinstance(value, (Tensor, np.generic)):
         return value.item()
@@ -253,9 +266,12 @@ def linspace(
     start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, device: Where = None
 ) -> Tensor:
     """Return `steps` numbers from `start` to `end`, both included, at equal distances."""
-    if steps < 0:
+    (count,) = sizes_of("linspace", ((steps,),))
+    if count < 0:
         raise ArgumentError(f"linspace: expected steps of at least 0, got {steps}")
-    array = np.linspace(start, end, steps).astype(_float(dtype))
+    first, last = _number("linspace", start), _number("linspace", end)
+    with np.errstate(all="ignore"):
+        array = np.linspace(first, last, count).astype(_float(dtype))
     return tensor(array, device=device)
 
 
@@ -331,10 +347,12 @@ def randint(
     device: Where = None,
 ) -> Tensor:
     """Return random integers from [low, high): `randint(10, (3,))` or `randint(2, 10, (3,))`."""
-    if size is None:
-        low, high, size = 0, low, high
-    if not isinstance(size, (tuple, list)) or not isinstance(high, int):
+    if isinstance(high, (tuple, list)) and size is None:
+        high, size = None, high
+    low, high = (0, low) if high is None else (low, high)
+    if not isinstance(size, (tuple, list)):
         raise OperandError("randint: expected randint(high, size) or randint(low, high, size)")
+    low, high = sizes_of("randint", (low, high))
     chosen = int64 if dtype is None else as_dtype(dtype)
     return ops.randint(
         low=low,

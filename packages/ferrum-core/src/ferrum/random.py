@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import os
 import threading
+from operator import index
+from typing import Any
 
-from ferrum.errors import ArgumentError
+from ferrum.errors import ArgumentError, OperandError
 
 MASK = (1 << 64) - 1
+
+
+def _word(name: str, seed: Any) -> int:
+    """Return the lowest 64 bits of an integer."""
+    try:
+        return index(seed) & MASK
+    except TypeError:
+        raise OperandError(f"{name}: expected an integer, got {type(seed).__name__}") from None
 
 
 class Key(tuple[int, int]):
@@ -27,13 +37,14 @@ class Generator:
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
-        self._seed = seed & MASK
+        self._seed = _word("Generator", seed)
         self._offset = 0
 
     def manual_seed(self, seed: int) -> Generator:
         """Start anew from `seed`. Returns self."""
+        word = _word("manual_seed", seed)
         with self._lock:
-            self._seed, self._offset = seed & MASK, 0
+            self._seed, self._offset = word, 0
         return self
 
     def seed(self) -> int:
@@ -56,16 +67,25 @@ class Generator:
 
     def get_state(self) -> tuple[int, int]:
         """Return the state: (seed, offset)."""
-        return self._seed, self._offset
+        with self._lock:
+            return self._seed, self._offset
 
     def set_state(self, state: tuple[int, int]) -> Generator:
         """Go on from a state that `get_state` returned. Returns self."""
-        seed, offset = state
-        if not (0 <= seed <= MASK and 0 <= offset <= MASK):
-            raise ArgumentError(f"set_state: expected two integers of 64 bits, got {state}")
+        if not (
+            isinstance(state, (tuple, list))
+            and len(state) == 2
+            and all(isinstance(each, int) and 0 <= each <= MASK for each in state)
+        ):
+            raise ArgumentError(f"set_state: expected two integers of 64 bits, got {state!r}")
         with self._lock:
-            self._seed, self._offset = seed, offset
+            self._seed, self._offset = state
         return self
+
+    __setstate__ = set_state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Generator, (), self.get_state()
 
     def __repr__(self) -> str:
         return f"Generator(seed={self._seed}, offset={self._offset})"

@@ -111,7 +111,8 @@ TRUTH: dict[str, Callable[..., Any]] = {
 def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Array:
     """Return an array with every element equal to `value`."""
     try:
-        return np.full(shape, value, dtype)
+        with np.errstate(over="ignore"):
+            return np.full(shape, value, dtype)
     except MemoryError as error:
         size = math.prod(shape) * dtype.itemsize
         raise OutOfMemoryError(f"full: no room for {size:,} bytes on 'reference'") from error
@@ -132,6 +133,8 @@ def astype(x: Array, *, dtype: DType) -> Array:
 
 def copy_(x: Array, y: Array) -> None:
     """Write y into x."""
+    if not x.flags.writeable:
+        raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
     with np.errstate(all="ignore"):
         np.copyto(x, y, casting="unsafe")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ferrum import safetensors_io
 from ferrum.creation import from_numpy
 from ferrum.device import Device
 from ferrum.errors import OperandError
@@ -21,11 +20,17 @@ def save_file(
 
     The bytes go to a temporary file, to the disk, and then into place.
     """
+    if not isinstance(tensors, Mapping):
+        raise OperandError(
+            f"save_file: expected a mapping of names to tensors, got {type(tensors).__name__}"
+        )
     for name, each in tensors.items():
         if not isinstance(each, Tensor):
             raise OperandError(
                 f"save_file: expected tensors, got {type(each).__name__} for {name!r}"
             )
+    from ferrum import safetensors_io  # with json and pathlib, a fifth of `import ferrum`
+
     arrays = {name: each.detach().numpy() for name, each in tensors.items()}
     safetensors_io.write_arrays(filename, arrays, metadata)
 
@@ -38,10 +43,14 @@ def load_file(
     On the host's devices they are mapped from the file, read when first touched; writing to them
     does not change it. Raises CheckpointError where the file is not what it says.
     """
+    from ferrum import safetensors_io
+
     arrays, _ = safetensors_io.read_arrays(filename)
     return {name: from_numpy(array, device=device) for name, array in arrays.items()}
 
 
 def load_metadata(filename: str | os.PathLike[str]) -> dict[str, str]:
     """Return the metadata of a .safetensors file."""
+    from ferrum import safetensors_io
+
     return safetensors_io.read_arrays(filename)[1]

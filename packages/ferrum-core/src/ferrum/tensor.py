@@ -41,7 +41,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         return iter(self.unbind(0))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        return bool(self.eq(value).any())
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         if self.edge is not None and not self.is_leaf:

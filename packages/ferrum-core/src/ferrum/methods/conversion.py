@@ -12,7 +12,14 @@ from ferrum import dlpack, dtypes, ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.device import Device
 from ferrum.dtypes import DTypeLike, as_dtype
-from ferrum.errors import CaptureError, DeviceError, GradientError, ShapeError
+from ferrum.errors import (
+    ArgumentError,
+    CaptureError,
+    DeviceError,
+    DTypeError,
+    GradientError,
+    ShapeError,
+)
 from ferrum.mode import current
 from ferrum.plugins import device as find_device
 
@@ -139,13 +146,18 @@ class Conversion(TensorBase):
         for interposer in current().interposers:
             if interposer.forbids_values:
                 raise CaptureError(
-                    f"{name}: the values of a tensor are not known while a function is recorded"
+                    f"{name}: the values of a tensor are not known while a function is recorded; "
+                    f"compute with tensors, as fe.where does for a choice, or read them outside"
                 )
         return self.device.backend.to_numpy(self.array)
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> npt.NDArray[Any]:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ArgumentError(
+                    f"__array__: {array.dtype.name} cannot become {np.dtype(dtype).name} uncopied"
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -160,7 +172,7 @@ class Conversion(TensorBase):
 
     def __index__(self) -> builtins.int:
         if self.ndim or self.dtype.kind not in "iu":
-            raise TypeError(
+            raise DTypeError(
                 f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}"
             )
         return int(self._host("index"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
+from ferrum.errors import OperandError
 from ferrum.op import OPS, Op
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ Operand: TypeAlias = "Tensor | float"
 def in_place(name: str) -> Op[..., Tensor]:
     """Return the in-place twin of a core op."""
     return cast("Op[..., Tensor]", OPS[f"core.{name}_"])
+
+
+def _compared(op: Op[..., Tensor], x: TensorBase, other: Any) -> Any:
+    """Return `op` of x and other, or leave it to `other` where that is no data: None, a string."""
+    try:
+        return op(x, other)
+    except OperandError:
+        if isinstance(other, (list, tuple)) or hasattr(other, "__array__"):
+            raise
+        return NotImplemented
 
 
 class Operators(TensorBase):
@@ -107,10 +118,10 @@ class Operators(TensorBase):
         return ops.bitwise_invert(self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)  # type: ignore[arg-type]
+        return _compared(ops.equal, self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)  # type: ignore[arg-type]
+        return _compared(ops.not_equal, self, other)
 
     def __lt__(self, other: Operand) -> Tensor:
         return ops.less(self, other)
@@ -124,7 +135,15 @@ class Operators(TensorBase):
     def __ge__(self, other: Operand) -> Tensor:
         return ops.greater_equal(self, other)
 
-    eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
+    lt, le, gt, ge = __lt__, __le__, __gt__, __ge__
+
+    def eq(self, other: Operand) -> Tensor:
+        """Return where self equals other."""
+        return ops.equal(self, other)
+
+    def ne(self, other: Operand) -> Tensor:
+        """Return where self does not equal other."""
+        return ops.not_equal(self, other)
 
     def __iadd__(self, other: Operand) -> Tensor:
         return in_place("add")(self, other)

@@ -1,0 +1,1 @@
+"""The methods of `Tensor`, by theme; `ferrum.tensor` puts them together."""
