@@ -11,12 +11,48 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for path in ROOT.glob("packages/*/src/*") if path.is_dir())
 
-TIERS = """\
-An op of tier 0 or 1 has no composition of other ops to stand in for it: a backend must have it.
-Tier 0 is memory (creation, copies, views), tier 1 the primitives. Tier 2 has a fallback, so a
-backend may leave it out. What stands before the star is tensors, what follows it attributes. ULP is
-the tolerance against float64. **A backend needs {required} functions; the table has {total} ops.**
+# What people use, and what they write plugins with. The other modules are listed as what is inside.
+PUBLIC = """
+    ferrum ferrum.tensor ferrum.autograd ferrum.backend ferrum.capture ferrum.creation ferrum.device
+    ferrum.dtypes ferrum.errors ferrum.function ferrum.functions ferrum.gradcheck ferrum.graph
+    ferrum.hookspecs ferrum.mode ferrum.observing ferrum.op ferrum.ops ferrum.philox ferrum.plugins
+    ferrum.random ferrum.reference ferrum.samples ferrum.serialization ferrum.spec ferrum.supports
+    ferrum.testing
+    ferrum_nn ferrum_nn.data ferrum_nn.errors ferrum_nn.functional ferrum_nn.init ferrum_nn.ops
+    ferrum_nn.optim
+""".split()
+# Pages that also show what a class has from its bases.
+WHOLE = ("ferrum.tensor",)
+
+OPENING = """\
+# Op table
+
+**A backend needs {required} functions; the table has {total} ops.** Those required are tiers 0 and 1,
+which have no composition of other ops to stand in for them. Tier 2 has a fallback, so a backend may
+leave it out. This page is written from the table itself; `ferrum ops` prints it for the devices that
+you have.
+
+- **gradient**: by a *rule* of the op's own, *through its fallback*, or the op is *not differentiable* by
+  mathematics.
+- **reference**: whether the device `reference` has a kernel of its own (*native*) or the op is
+  *decomposed*.
+- **tolerance**: how far a kernel may be from float64, in units in the last place of the value, or of a
+  fixed magnitude where that is larger. *Exact* is the right value, rounded once.
+
+What stands before the star are tensors; what follows it are attributes, which are keyword-only.
 """
+SECTIONS = {
+    "core.0": ("Tier 0: memory", "Creation, copies, and views of the same memory."),
+    "core.1": ("Tier 1: primitives", "What everything else is composed of."),
+    "core.2": ("Tier 2: ops with a fallback", "A kernel for one of these is a matter of speed."),
+    "in-place": (
+        "In-place forms",
+        "Each writes the result of its op into the first operand. Without a kernel it is computed and "
+        "copied; its gradient is that of the op.",
+    ),
+}
+COLUMNS = ["op", "what it does", "gradient", "reference", "tolerance"]
+GRADIENTS = {"rule": "rule", "fallback": "through its fallback", "none": "not differentiable"}
 
 
 def modules(source: Path) -> list[str]:
@@ -35,12 +71,19 @@ def page_of(module: str) -> str:
     return f"reference/{module}.md"
 
 
+def entries(source: Path) -> list[dict[str, Any]]:
+    """Return a package's part of the nav: public modules, and below them what is inside."""
+    names = modules(source)
+    unknown = [n for n in PUBLIC if n.partition(".")[0] == source.name and n not in names]
+    assert not unknown, f"docs/hooks.py lists modules that do not exist: {unknown}"
+    public = [name for name in PUBLIC if name in names]
+    inside = [{name: page_of(name)} for name in names if name not in public]
+    return [*({name: page_of(name)} for name in public), {"inside": inside}]
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the reference pages where the nav says `Reference: reference`."""
-    reference: list[dict[str, Any]] = [
-        {source.name: [{module: page_of(module)} for module in modules(source)]}
-        for source in SOURCES
-    ]
+    reference: list[dict[str, Any]] = [{source.name: entries(source)} for source in SOURCES]
     assert config.nav is not None
     config.nav = [
         {"Reference": reference} if entry == {"Reference": "reference"} else entry
@@ -53,7 +96,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are written from the sources."""
     for source in SOURCES:
         for module in modules(source):
-            page = f"::: {module}\n"
+            options = "    options:\n      inherited_members: true\n" if module in WHOLE else ""
+            page = f"::: {module}\n{options}"
             files.append(File.generated(config, page_of(module), content=page))
     files.append(File.generated(config, "ops.md", content=op_table()))
     return files
@@ -62,39 +106,60 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def op_table() -> str:
     """Return the page of all ops, as the op table itself tells it."""
     from ferrum.op import OPS
+    from ferrum.optable import required_ops
     from ferrum.plugins import load_ops
 
     broken = load_ops()
     assert not broken, broken
-    ops = sorted(OPS.values(), key=lambda op: (op.name.partition(".")[0] != "core", op.name))
-    required = sum(op.tier < 2 for op in ops)
-    columns = ["op", "tier", "arguments", "gradient", "ULP", "what it does"]
-    rows = [columns, ["---"] * len(columns), *map(row, ops)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    return f"# Op table\n\n{TIERS.format(required=required, total=len(ops))}\n{table}\n"
+    parts = [OPENING.format(required=len(required_ops()), total=len(OPS))]
+    sections: dict[str, list[Any]] = {key: [] for key in SECTIONS}
+    for op in sorted(OPS.values(), key=lambda op: op.name):
+        sections.setdefault(section(op), []).append(op)
+    for key, ops in sections.items():
+        usual = (f"Ops of ferrum-{key}", f"Declared by the distribution `ferrum-{key}`, tier 2.")
+        title, about = SECTIONS.get(key, usual)
+        rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row, ops)]
+        table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+        parts.append(f"## {title}\n\n{len(ops)} ops. {about}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def section(op: Any) -> str:
+    """Return the section of the page that an op belongs in."""
+    distribution = op.name.partition(".")[0]
+    if distribution != "core":
+        return str(distribution)
+    return "in-place" if hasattr(op, "twin") else f"core.{op.tier}"
 
 
 def row(op: Any) -> list[str]:
     """Return the cells of an op's row."""
+    from ferrum.optable import gradient_kind
+    from ferrum.plugins import device
+
     arguments = ", ".join([*op.inputs, *(["*"] if op.attributes else []), *op.attributes])
+    native = device("reference").kernels[op] is not None
     return [
-        f"`{op.name}`",
-        str(op.tier),
-        f"`{arguments}`",
-        gradient(op),
-        f"{op.ulp:g}",
-        summary(op),
+        f"**`{op.name}`**<br>`({arguments})`",
+        described(op),
+        GRADIENTS[gradient_kind(op)],
+        "native" if native else "decomposed",
+        tolerance(op),
     ]
 
 
-def gradient(op: Any) -> str:
-    """Return where an op's gradient comes from."""
-    if not op.differentiable or not op.inputs:
-        return "none"
-    return "rule" if op.vjp is not None else "fallback"
+def tolerance(op: Any) -> str:
+    """Return how exact an op must be; its in-place form must be as exact."""
+    like = getattr(op, "twin", op)
+    if not like.ulp:
+        return "exact"
+    return f"{like.ulp:g} ULP" + (f" of {like.scale:g} or more" if like.scale else "")
 
 
-def summary(op: Any) -> str:
-    """Return the first sentence of an op's docstring, safe inside a table."""
-    text = " ".join((op.__doc__ or "").split("\n\n")[0].split())
-    return text.replace("|", "\\|")
+def described(op: Any) -> str:
+    """Return an op's docstring on one line, safe inside a table."""
+    import inspect
+
+    paragraphs = inspect.cleandoc(op.__doc__ or "").split("\n\n")
+    text = "<br>".join(" ".join(each.split()) for each in paragraphs)
+    return text.replace("|", "\\|").replace("*", "\\*")

@@ -106,7 +106,9 @@ def leaf(*shape: int, seed: int = 0) -> Tensor:
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:
-    np.testing.assert_allclose(ours.numpy(force=True), theirs.numpy(force=True), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(
+        ours.numpy(force=True), theirs.numpy(force=True), rtol=1e-9, atol=1e-10
+    )
 
 
 def test_first_order_uses_the_rule(rules: Rules) -> None:

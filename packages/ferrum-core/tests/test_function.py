@@ -333,7 +333,9 @@ def test_a_wrong_number_of_gradients_is_named() -> None:
 
 
 def test_gradients_that_are_no_tensors_are_named() -> None:
-    with pytest.raises(GradientError, match="Returning: expected backward to return tensors.*float"):
+    with pytest.raises(
+        GradientError, match="Returning: expected backward to return tensors.*float"
+    ):
         returning(lambda g: (1.0, g)).apply(leaf(1.0), leaf(2.0)).backward()
 
 

@@ -39,7 +39,9 @@ def records() -> bool:
 
 @settings(deadline=None, derandomize=True, max_examples=60, database=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(SWITCHES)), st.booleans()), max_size=6))
-def test_switches_nest_and_undo_themselves_whatever_is_raised(stack: list[tuple[str, bool]]) -> None:
+def test_switches_nest_and_undo_themselves_whatever_is_raised(
+    stack: list[tuple[str, bool]],
+) -> None:
     def enter(rest: list[tuple[str, bool]]) -> None:
         if not rest:
             return

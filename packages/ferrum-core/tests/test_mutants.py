@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferrum import capture, philox
+from ferrum import capture, maximum, philox
 from ferrum.backend import Kernel
 from ferrum.device import Device
 from ferrum.dtypes import float32
+from ferrum.errors import ShapeError
 from ferrum.op import OPS
 from ferrum.reference import KERNELS, Reference
 from ferrum.testing import run
@@ -109,6 +110,29 @@ def wrapped_gather(x: Any, index: Any, *, axis: int) -> Any:
     return KERNELS["core.gather"](x, index % x.shape[axis], axis=axis)
 
 
+def cached_full() -> Callable[..., Any]:
+    """Return a `full` that hands out the same array for the same call."""
+    made: dict[str, Any] = {}
+    return lambda **attrs: made.setdefault(repr(attrs), KERNELS["core.full"](**attrs))
+
+
+def nameless_add(x: Any, y: Any) -> Any:
+    """Raise the right class of error, with a text that does not say where it comes from."""
+    if np.ndim(x) and np.ndim(y) and x.shape[-1] != y.shape[-1] and 1 not in (*x.shape, *y.shape):
+        raise ShapeError("shapes do not fit")
+    return KERNELS["core.add"](x, y)
+
+
+def hasty_copy_(x: Any, y: Any) -> None:
+    """Write before the shapes are known to fit."""
+    x.fill(0)
+    if y.ndim > x.ndim or any(
+        m not in (1, n) for n, m in zip(x.shape[::-1], y.shape[::-1], strict=False)
+    ):
+        raise ShapeError("copy_: shapes do not fit")
+    KERNELS["core.copy_"](x, y)
+
+
 # ---- gradients
 
 
@@ -118,7 +142,7 @@ def rule_of(name: str, rule: Callable[..., Any]) -> Callable[[pytest.MonkeyPatch
 
 
 def dropped(g: Any, x1: Any, x2: Any, *, needs: Any) -> Any:
-    return g * x2, None
+    return None if needs[0] is None else g * x2, None
 
 
 def detached(g: Any, out: Any) -> Any:
@@ -135,6 +159,11 @@ def not_unbroadcast(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(OPS["core.sum_to"], "compose", cut)
     monkeypatch.setattr(OPS["core.sum_to"], "vjp", None)
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute a fallback on another device than that of its operands."""
+    monkeypatch.setattr(OPS["core.relu"], "compose", lambda x: maximum(x.to("reference"), 0))
 
 
 # ---- capture
@@ -216,6 +245,23 @@ MORE = [
     Mutant(
         "copied-view", "permute", "alias", {"permute": lambda x, *, axes: x.transpose(axes).copy()}
     ),
+    Mutant(
+        "copied-reshape",
+        "reshape",
+        "alias",
+        {"reshape": lambda x, *, shape: (x.reshape(shape).copy(), False)},
+    ),
+    Mutant("cached-creation", "full", "alias", {"full": cached_full()}),
+    Mutant("other-device", "relu", "spec", patch=elsewhere, beside="gradient second capture"),
+    Mutant(
+        "idle-unbroadcast",
+        "add",
+        "gradient",
+        {"sum_to": lambda x, *, shape: x},
+        beside="second",
+    ),
+    Mutant("nameless-error", "add", "errors", {"add": Kernel(nameless_add, checked=True)}),
+    Mutant("hasty-write", "copy_", "errors", {"copy_": Kernel(hasty_copy_, checked=True)}),
     Mutant("overwritten-operand", "exp", "inputs", {"exp": exp_in_place}),
     Mutant("written-beside", "add_", "inputs", {"add_": add_to_all}, beside="value"),
     Mutant("unsteady", "sum", "repeat", {"sum": unsteady()}, beside="capture"),

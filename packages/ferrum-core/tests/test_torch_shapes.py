@@ -103,7 +103,7 @@ class TestViews:
 
     @pytest.mark.parametrize(
         "name", ["t", "T", "mT", "numel", "dim", "size", "shape", "tolist", "item", "contiguous",
-                 "is_contiguous", "len", "iter", "unbind", "squeeze", "flatten", "nelement", "ndim"],
+                 "is_contiguous", "len", "iter", "unbind", "squeeze", "flatten", "ndim"],
     )  # fmt: skip
     def test_without_arguments(self, twins: Any, shape: Shape, name: str) -> None:
         if name == "mT" and not shape:

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from ferrum import ops
-from ferrum.errors import ArgumentError, GradientError, ShapeError
+from ferrum.errors import ArgumentError, DeviceError, GradientError, ShapeError
 from ferrum.graph import Edge, Leaf, Node, Pieces
 from ferrum.mode import current, using
 from ferrum.node import OpNode
@@ -113,6 +113,11 @@ def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
         elif seed.shape != root.shape:
             raise ShapeError(
                 f"backward: a gradient of shape {seed.shape} for a tensor of {root.shape}"
+            )
+        elif seed.device is not root.device:
+            raise DeviceError(
+                f"backward: a gradient on '{seed.device}' for a tensor on '{root.device}'; move it "
+                f"with .to({str(root.device)!r})"
             )
         seeds.append(seed.to(root.dtype))
     return edges, seeds

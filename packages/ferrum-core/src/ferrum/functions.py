@@ -75,7 +75,6 @@ def is_tensor(value: object) -> bool:
     return isinstance(value, Tensor)
 
 
-@of_tensor
 def allclose(
     input: Tensor,
     other: Tensor,
@@ -84,6 +83,7 @@ def allclose(
     equal_nan: bool = False,
 ) -> bool:
     """Return whether |input - other| <= atol + rtol * |other| everywhere."""
+    _tensors("allclose", (input, other))
     close = input == other
     if CATEGORY[result_type(input, other)] > 0:
         gap = (input - other).abs()
@@ -93,9 +93,9 @@ def allclose(
     return bool(close.all())
 
 
-@of_tensor
 def equal(input: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same shape and the same elements."""
+    _tensors("equal", (input, other))
     return input.shape == other.shape and bool((input == other).all())
 
 

@@ -70,7 +70,7 @@ class Generator:
         with self._lock:
             return self._seed, self._offset
 
-    def set_state(self, state: tuple[int, int]) -> Generator:
+    def set_state(self, state: Any) -> Generator:
         """Go on from a state that `get_state` returned. Returns self."""
         if not (
             isinstance(state, (tuple, list))

@@ -201,13 +201,17 @@ def _tried(stage: Device, op: Op[..., Any], sample: Sample, dtype: DType, order:
             if order and not leaves:
                 raise UnsupportedError(f"{op.name}: {dtype.name} has no gradients")
             for i in op.writes:  # leaves must not be written
-                operands[i] = ops.copy(operands[i])
+                operands[i] = _copied(operands[i])
         with using(Mode(grad=order > 0, observers=(first,))):
             result = op(*operands, **_attributes(op, sample, dtype, stage))
             _differentiate(flat([result]), leaves, order)
     except (FerrumError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         return Support(reason=str(error))
     return Support(first.how)
+
+
+def _copied(operand: Any) -> Any:
+    return [ops.copy(x) for x in operand] if isinstance(operand, list) else ops.copy(operand)
 
 
 def _operand(value: Any, dtype: DType, stage: Device, grad: bool) -> Any:

@@ -171,7 +171,7 @@ class Conversion(TensorBase):
         return float(self._one("float"))
 
     def __index__(self) -> builtins.int:
-        if self.ndim or self.dtype.kind not in "iu":
+        if self.ndim or self.dtype.kind not in "iub":
             raise DTypeError(
                 f"index: expected a 0-d integer tensor, got {self.dtype.name} {self.shape}"
             )

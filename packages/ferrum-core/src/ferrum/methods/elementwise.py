@@ -46,7 +46,14 @@ class Elementwise(Operators):
         quotient = ops.floor_divide(self, other)  # exact, which a quotient of floats is not
         return quotient + ((quotient < 0) & (ops.remainder(self, other) != 0)).to(quotient.dtype)
 
-    eq, ne = Operators.__eq__, Operators.__ne__
+    def eq(self, other: Operand) -> Tensor:
+        """Return where self equals `other`."""
+        return ops.equal(self, other)
+
+    def ne(self, other: Operand) -> Tensor:
+        """Return where self differs from `other`."""
+        return ops.not_equal(self, other)
+
     lt, le, gt, ge = Operators.__lt__, Operators.__le__, Operators.__gt__, Operators.__ge__
     mul, pow, true_divide = Operators.__mul__, Operators.__pow__, Operators.__truediv__
     remainder, floor_divide = Operators.__mod__, Operators.__floordiv__
@@ -230,7 +237,10 @@ class Elementwise(Operators):
         """Raise self to at least `min` and lower it to at most `max`."""
         # what is saved for the gradient must be the values before they are written
         x = as_tensor(self).clone() if self.edge is not None else as_tensor(self)
-        return ops.copy_(self, x.clamp(min, max))
+        value = x.clamp(min, max)
+        if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
+            raise DTypeError(f"clamp_: {value.dtype.name} bounds do not fit into {self.dtype.name}")
+        return ops.copy_(self, value)
 
     def masked_fill_(self, mask: Tensor, value: Operand) -> Tensor:
         """Put `value` where `mask` holds."""

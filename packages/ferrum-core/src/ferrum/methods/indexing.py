@@ -73,6 +73,8 @@ class Indexing(TensorBase):
 
     def masked_select(self, mask: Tensor) -> Tensor:
         """Return the elements where `mask` holds, as a vector; both broadcast."""
+        if mask.dtype is not bool_:
+            raise DTypeError(f"masked_select: expected a bool mask, got {mask.dtype.name}")
         shape = broadcast_shapes("masked_select", self.shape, mask.shape)
         return as_tensor(self).expand(shape)[mask.expand(shape)]
 

@@ -118,10 +118,10 @@ class Operators(TensorBase):
         return ops.bitwise_invert(self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compared(ops.equal, self, other)
+        return _compared(ops.equal, self, other)  # type: ignore[no-any-return]
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return _compared(ops.not_equal, self, other)
+        return _compared(ops.not_equal, self, other)  # type: ignore[no-any-return]
 
     def __lt__(self, other: Operand) -> Tensor:
         return ops.less(self, other)
@@ -134,16 +134,6 @@ class Operators(TensorBase):
 
     def __ge__(self, other: Operand) -> Tensor:
         return ops.greater_equal(self, other)
-
-    lt, le, gt, ge = __lt__, __le__, __gt__, __ge__
-
-    def eq(self, other: Operand) -> Tensor:
-        """Return where self equals other."""
-        return ops.equal(self, other)
-
-    def ne(self, other: Operand) -> Tensor:
-        """Return where self does not equal other."""
-        return ops.not_equal(self, other)
 
     def __iadd__(self, other: Operand) -> Tensor:
         return in_place("add")(self, other)

@@ -5,9 +5,9 @@
     class TestMine(BackendConformance):
         device = "mine"
 
-makes pytest ask; `python -m ferrum conformance mine` asks without pytest, prints a table and writes
-JSON. Right answers come from finite differences, from `ferrum.philox`, and from the reference device
-in float64; tolerances from the op table.
+makes pytest ask; `python -m ferrum conformance mine` asks without pytest, prints a table and
+writes JSON. Right answers come from finite differences, from `ferrum.philox`, and from the
+reference device in float64; tolerances from the op table.
 """
 
 from ferrum.testing.cases import ASPECTS, Case, cases

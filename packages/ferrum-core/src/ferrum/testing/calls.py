@@ -81,7 +81,7 @@ def in_dtype(given: Input, dtype: DType | None) -> Array:
         return np.where(np.isinf(values), limits, whole).astype(target)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """Sample `number` of `op`, with arrays for its tensors; `dtype` is the one under test, if any.
 
@@ -98,7 +98,7 @@ class Call:
 
     @property
     def keyed(self) -> bool:
-        """Whether the op draws random numbers: it is pure in its `key`, and each dtype has its own."""
+        """Whether the op draws random numbers from a `key`: other ones in each dtype."""
         return "key" in self.op.attributes and not self.op.view
 
     @property
@@ -142,7 +142,7 @@ class Call:
         return promoted
 
     def specs(self, device: Device) -> tuple[Spec, ...]:
-        """Return the shapes and dtypes of what the call gives, or raise what the op's rule raises."""
+        """Return the specs of what the call gives, or raise what the op's rule raises."""
         specs = self.op.specs(self.promoted(), self.attributes(device))
         if self.op.writes:
             return tuple(Spec(x.shape, x.dtype) for x in self.written)

@@ -13,8 +13,8 @@ from ferrum.dtypes import is_floating
 from ferrum.errors import CaptureError
 from ferrum.tensor import Tensor
 from ferrum.testing.calls import Array, Call, download, nested, outputs_of, upload
+from ferrum.testing.differences import has_gradient, pulled, seeds_of
 from ferrum.testing.failures import ConformanceFailure, NotApplicable, excerpt
-from ferrum.testing.gradients import has_gradient, pulled, seeds_of
 
 if TYPE_CHECKING:
     from ferrum.testing.cases import Case
@@ -27,10 +27,10 @@ class Program:
         self.call = call
         self.device = device
         self.attrs = call.attributes(device)
-        self.seeds = seeds_of(call, device) if backward else []
+        self.seeds = seeds_of(call) if backward else []
 
     def operands(self, flipped: bool) -> list[Tensor]:
-        """Return new tensors for the function, with the values in their order or in the reverse one."""
+        """Return new tensors for the function: the values of the call, or those flipped."""
         arrays = [np.flip(x) if flipped else x for x in (*self.call.arrays, *self.seeds)]
         tensors = [upload(self.device, np.asarray(x)) for x in arrays]
         for number in self.call.moved if self.seeds else ():
@@ -56,7 +56,7 @@ class Program:
 
 
 def check_capture(case: Case) -> None:
-    """A replay gives the bits of eager, for the values of the recording and for others."""
+    """Check that a replay gives the bits of eager: for the values of the recording and others."""
     call, device = case.call, case.device
     forward = Program(call, device, backward=False)
     if any(-1 in spec.shape for spec in call.specs(device)):

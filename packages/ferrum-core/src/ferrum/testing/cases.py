@@ -15,6 +15,7 @@ from ferrum.op import OPS, Op
 from ferrum.samples import Input, Sample
 from ferrum.testing import captures, checks, gradients
 from ferrum.testing.calls import Call, among, call_of, samples_of, takes_dtypes
+from ferrum.testing.differences import has_gradient
 from ferrum.testing.failures import ConformanceFailure, NotApplicable
 from ferrum.testing.layouts import LAYOUTS, suits
 from ferrum.testing.trials import Trial
@@ -64,11 +65,11 @@ class Case:
         return f"{self.op.name}-{dtype}-{self.layout}-{self.aspect}-{self.call.number}"
 
     def trial(self, leaves: Collection[int] = ()) -> Trial:
-        """Return the call with its operands on the device; those numbered in `leaves` require grad."""
+        """Return the call with its operands on the device; those in `leaves` require grad."""
         return Trial(self.call, self.device, self.layout, leaves)
 
     def run(self) -> None:
-        """Raise ConformanceFailure if the device does not conform, NotApplicable if it cannot say."""
+        """Raise ConformanceFailure where the device fails, NotApplicable where it cannot say."""
         try:
             ASPECTS[self.aspect](self)
         except NotApplicable:
@@ -78,13 +79,18 @@ class Case:
         except Exception as error:
             if isinstance(error, UnsupportedError) and self._excused():
                 raise NotApplicable(str(error)) from error
-            failure = ConformanceFailure(f"it raised {type(error).__name__}: {error}")
-            raise failure.located(self.id, str(self.call)) from error
+            raised = ConformanceFailure(f"it raised {type(error).__name__}: {error}")
+            raise raised.located(self.id, str(self.call)) from error
 
     def _excused(self) -> bool:
         """Return whether an UnsupportedError may come from a gap that is reported elsewhere."""
         composed = self.op.compose is not None or self.aspect in ("gradient", "second", "capture")
-        return composed and bool(missing_kernels(self.device) or missing_dtypes(self.device))
+        return composed and (_lacks_kernels(self.device) or bool(missing_dtypes(self.device)))
+
+
+def _lacks_kernels(device: Device) -> bool:
+    # Asked for each failure, so without looking for libraries, as `missing_kernels` does.
+    return any(op.compose is None and device.kernels[op] is None for op in OPS.values())
 
 
 def missing_kernels(device: Device) -> list[str]:
@@ -137,7 +143,7 @@ def cases(
     ops: Sequence[str] | None = None,
     aspects: Collection[str] = tuple(ASPECTS),
 ) -> Iterator[Case]:
-    """Yield the cases for `device`: of all ops, or of those whose names match the patterns in `ops`."""
+    """Yield the cases for `device`: of all ops, or of those whose names match one of `ops`."""
     where = plugins.device(device)
     for op in selected(ops):
         yield from (case for case in cases_of(op, where) if case.aspect in aspects)
@@ -242,7 +248,7 @@ class _Plan:
             "capture": layouts[:1],
         }
         if call.smooth and call.moved:
-            follows = gradients.has_gradient(call)
+            follows = has_gradient(call)
             # Composed in 16 bits, intermediate results tie where those of float64 do not.
             coarse = call.dtype is not None and call.dtype.itemsize < 4 and self.op.vjp is None
             if not (follows and coarse):
@@ -263,7 +269,7 @@ class _Plan:
                 yield Case(self.device, "errors", call, error=sample.error)
 
     def _is_bad(self, call: Call, error: type[Exception]) -> bool:
-        """Return whether `call` is bad for the reason `error` in its dtype, as far as the rule knows.
+        """Return whether `call` is bad for the reason `error` in its dtype.
 
         What the rule lets pass, such as an index out of range, kernels must refuse.
         """

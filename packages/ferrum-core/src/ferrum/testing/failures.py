@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class ConformanceFailure(AssertionError):
+class ConformanceFailure(AssertionError):  # noqa: N818 - pytest reports it as a failed test
     """A device gave something else than the op table demands: the text says what, and what came.
 
     `ulp` is the worst error in units in the last place, where numbers were compared.
@@ -37,7 +37,7 @@ class ConformanceFailure(AssertionError):
 
 
 class NotApplicable(Exception):  # noqa: N818 - no error: the report counts it with its reason
-    """This device cannot be asked this question; the text says why."""
+    """A question that a device cannot be asked; the text says why."""
 
 
 def excerpt(array: npt.NDArray[Any]) -> str:

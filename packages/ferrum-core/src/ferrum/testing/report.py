@@ -67,11 +67,11 @@ class Report:
         """Return the counts as text, a row per op: passed, failed! and skipped~."""
         width = max(map(len, self.counts), default=2)
         head = f"{'op':{width}} {'runs':10}" + "".join(f"{name:>10}" for name in COLUMNS)
-        rows = [
-            f"{name:{width}} {self.runs[name]:10}" + "".join(f"{_cell(row, a):>10}" for a in COLUMNS)
-            for name, row in self.counts.items()
-        ]
-        return "\n".join([head, *rows])
+        rows = [head]
+        for name, row in self.counts.items():
+            cells = "".join(f"{_cell(row, aspect):>10}" for aspect in COLUMNS)
+            rows.append(f"{name:{width}} {self.runs[name]:10}{cells}")
+        return "\n".join(rows)
 
     def summary(self) -> str:
         """Return failures, skips with their reasons, missing kernels and totals as text."""
@@ -83,7 +83,8 @@ class Report:
                 lines += ["", failure["error"]]
         lines += [f"\nskipped {n}: {reason}" for reason, n in self.skips.most_common()]
         if self.missing:
-            lines.append(f"\nkernels that are missing ({len(self.missing)}): {', '.join(self.missing)}")
+            names = ", ".join(self.missing)
+            lines.append(f"\nkernels that are missing ({len(self.missing)}): {names}")
         total = self.total
         counts = ", ".join(f"{total[kind]} {kind}" for kind in (PASSED, FAILED, SKIPPED))
         verdict = "conforms" if self.passed else "does not conform"
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _about(aspect: str) -> str:
-    return f"  {aspect:9} {(ASPECTS[aspect].__doc__ or '').partition(chr(10))[0]}"
+    return f"  {aspect:9} {(ASPECTS[aspect].__doc__ or '').splitlines()[0]}"
 
 
 def _parser() -> argparse.ArgumentParser:

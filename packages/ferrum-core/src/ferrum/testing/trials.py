@@ -17,7 +17,7 @@ from ferrum.testing.layouts import Placed, constant_along, place
 
 
 class Trial:
-    """A call whose operands lie on `device` in `layout`; those numbered in `leaves` require grad."""
+    """A call whose operands lie on `device` in `layout`; those in `leaves` require grad."""
 
     def __init__(
         self,

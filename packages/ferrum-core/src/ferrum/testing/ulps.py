@@ -15,24 +15,30 @@ Array = npt.NDArray[Any]
 Float64s = npt.NDArray[np.float64]
 
 
+def limits(dtype: DType) -> Any:
+    """Return what NumPy's `finfo` says of a floating-point dtype, bfloat16 included."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 def spacing(values: Float64s, dtype: DType) -> Float64s:
     """Return the distance of neighbouring numbers of `dtype` at |values|, which are finite."""
-    info = ml_dtypes.finfo(dtype)
+    info = limits(dtype)
     exponents = np.where(values == 0, info.minexp, np.frexp(values)[1] - 1)
-    return np.ldexp(1.0, np.maximum(exponents, info.minexp) - info.nmant)
+    steps: Float64s = np.ldexp(1.0, np.maximum(exponents, info.minexp) - info.nmant)
+    return steps
 
 
 def rounded(values: Float64s, dtype: DType) -> Float64s:
     """Return float64 values rounded once to `dtype`, to nearest and ties to even, still as float64.
 
-    Casts to bfloat16 go by way of float32 and so may round twice; dividing by a power of two does not.
+    Casts to bfloat16 go by way of float32 and so may round twice. Here nothing rounds but `rint`.
     """
     if dtype is float64:
         return values
     finite = np.where(np.isfinite(values), values, 0.0)
     step = spacing(finite, dtype)
     near = np.rint(finite / step) * step
-    largest = float(ml_dtypes.finfo(dtype).max)
+    largest = float(limits(dtype).max)
     near = np.where(np.abs(near) > largest, np.copysign(np.inf, near), near)
     return np.where(np.isfinite(values), np.copysign(near, values), values)
 
@@ -43,9 +49,8 @@ def errors_in_ulp(got: Array, want: Float64s, dtype: DType, scale: float) -> Flo
     Infinity counts as the number after the largest, so that a result just past the edge is near.
     """
     found = got.astype(np.float64)
-    info = ml_dtypes.finfo(dtype)
     same = (found == rounded(want, dtype)) | (np.isnan(found) & np.isnan(want))
-    beyond = np.ldexp(1.0, info.maxexp) if dtype is not float64 else np.inf
+    beyond = np.ldexp(1.0, limits(dtype).maxexp) if dtype is not float64 else np.inf
     one_infinite = np.isinf(found) & np.isfinite(want)
     found = np.where(one_infinite, np.copysign(beyond, found), found)
     size = np.maximum(np.where(np.isfinite(want), np.abs(want), 0.0), scale)
@@ -59,7 +64,7 @@ def check_close(
 ) -> None:
     """Raise ConformanceFailure unless `got` is `want` within `ulp`; integers and bools exactly.
 
-    With `ulp` 0, `got` must be `want` rounded to `dtype`; with `zeros` in the sign of zeros as well.
+    With `ulp` 0, `got` must be `want` rounded to `dtype`; with `zeros`, to the sign of zeros.
     """
     if not is_floating(dtype):
         _check_same(got, want)

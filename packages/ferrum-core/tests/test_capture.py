@@ -1,0 +1,366 @@
+"""Recording and replay: the bits of eager, and a sentence where a recording cannot hold a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ferrum as fe
+from ferrum import Generator, Tensor
+from ferrum.capture import Graph, record
+from ferrum.errors import CaptureError, OperandError
+
+
+@pytest.fixture(autouse=True)
+def state() -> Iterator[None]:
+    """The default generator, put back afterwards."""
+    before = fe.get_rng_state()
+    yield
+    fe.set_rng_state(before)
+
+
+def data(*shape: int, seed: int = 0) -> Tensor:
+    return fe.randn(*shape, generator=Generator(seed))
+
+
+def bits(value: Any) -> Any:
+    """Return dtypes, shapes and bytes, in the structure of `value`."""
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, [bits(each) for each in value]
+    return value.dtype.name, value.shape, value.detach().numpy().tobytes()
+
+
+def assert_replays(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Graph:
+    """Check that a replay gives, for other tensors, what `function` gives, and draws as much."""
+    graph = record(function, *[data(*shape, seed=i) for i, shape in enumerate(shapes)])
+    for round_ in (10, 20):
+        fresh = [data(*shape, seed=round_ + i) for i, shape in enumerate(shapes)]
+        copies = [x.clone() for x in fresh]
+        fe.manual_seed(round_)
+        expected, after = bits(function(*fresh)), fe.get_rng_state()
+        fe.manual_seed(round_)
+        out = graph.replay(*copies)
+        assert bits(out) == expected
+        assert fe.get_rng_state() == after
+        assert bits(copies) == bits(fresh)  # what is written, is written by both
+    return graph
+
+
+# ---- the bits of eager
+
+
+UNARY = [fe.exp, fe.tanh, fe.neg, fe.abs, lambda x: x * 0.5, lambda x: x.softmax(-1)]
+SHAPING = [
+    lambda x: x.t(),
+    lambda x: x.flip(0),
+    lambda x: x.t().contiguous().reshape(x.shape),
+    lambda x: x[::2].repeat(2, 1)[: x.shape[0]] if x.shape[0] > 1 else x,
+    lambda x: fe.cat([x, x.t()], 1)[:, : x.shape[1]],
+]
+WRITING = [
+    lambda x: x.clone().add_(1),
+    lambda x: (y := x * 1, y[0].mul_(3), y)[2],
+    lambda x: (y := x.clone(), y.t()[1:].exp_(), y[:, 0].copy_(x[0]), y)[3],
+    lambda x: (y := x.clone(), y.__setitem__((slice(None), 1), 7.0), y)[2],
+]
+RANDOM = [
+    lambda x: x + fe.randn(3, 3),
+    lambda x: x * fe.rand_like(x.detach()),
+    lambda x: x * fe.bernoulli(fe.full((3, 3), 0.5)),
+]
+
+
+@settings(derandomize=True, deadline=None, max_examples=120)
+@given(st.lists(st.sampled_from([*UNARY, *SHAPING, *WRITING, *RANDOM]), max_size=6))
+def test_any_program_and_its_gradient_replay_with_the_bits_of_eager(steps: list[Any]) -> None:
+    def forward(x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x * 1
+
+    def train(x: Tensor) -> tuple[Tensor, ...]:
+        leaf = x.detach().requires_grad_()
+        out = forward(leaf)
+        return out.detach(), *fe.grad((out * out).sum(), [leaf])
+
+    assert_replays(forward, (3, 3))
+    assert_replays(train, (3, 3))
+
+
+def test_second_derivatives_replay() -> None:
+    def function(x: Tensor) -> Tensor:
+        leaf = x.detach().requires_grad_()
+        (g,) = fe.grad((leaf**3).tanh().sum(), [leaf], create_graph=True)
+        return fe.grad((g * g).sum(), [leaf])[0]
+
+    assert_replays(function, (2, 4))
+
+
+def test_several_inputs_and_outputs() -> None:
+    graph = assert_replays(lambda x, y: (x @ y, (x + 1).sum(), y), (2, 3), (3, 4))
+    assert isinstance(graph.replay(data(2, 3), data(3, 4)), tuple)
+    assert assert_replays(lambda x: [x * 2, x], (2,)).replay(data(2))[1].shape == (2,)
+
+
+def test_a_named_tuple_stays_one() -> None:
+    graph = assert_replays(lambda x: x.sort(0), (4, 2))
+    assert graph.replay(data(4, 2)).indices.dtype is fe.int64
+
+
+def test_lists_of_tensors_are_operands() -> None:
+    assert_replays(lambda x, y: fe.stack([x, y, x * 2]).sum(0), (2, 3), (2, 3))
+    assert_replays(lambda x, y: fe.cat([fe.cat([x, y]), y], 0), (2, 3), (1, 3))
+
+
+def test_inputs_are_written_as_eager_writes_them() -> None:
+    assert_replays(lambda x, y: x.add_(y).t().mul_(2), (2, 3), (3,))
+    graph = record(lambda x: x[0].zero_(), fe.ones(2, 2))
+    x = fe.ones(2, 2)
+    graph.replay(x)
+    assert x.tolist() == [[0, 0], [1, 1]]
+    assert x._version == 1
+
+
+# ---- state
+
+
+def test_state_is_read_and_written() -> None:
+    """Tensors that the function finds outside are its memory: what it writes there stays."""
+    count, weight = fe.zeros(2), fe.ones(2)
+
+    def step(x: Tensor) -> Tensor:
+        count.add_(1)
+        return x * weight + count
+
+    graph = record(step, fe.zeros(2))
+    assert count.tolist() == [1, 1]
+    assert graph.replay(fe.zeros(2)).tolist() == [2, 2]
+    weight.fill_(10)
+    assert graph.replay(fe.ones(2)).tolist() == [13, 13]
+    assert count.tolist() == [3, 3]
+    assert len(graph.state) == 2
+
+
+def test_a_training_step_replays() -> None:
+    """Five replayed steps of descent leave the bits of five eager ones."""
+
+    def fit(replayed: bool) -> list[Any]:
+        weight = data(3, 2, seed=1).requires_grad_()
+        moment = fe.zeros(3, 2)
+
+        def step(x: Tensor, y: Tensor) -> Tensor:
+            loss = ((x @ weight).tanh() - y).square().mean()
+            (g,) = fe.grad(loss, [weight])
+            with fe.no_grad():
+                moment.mul_(0.9).add_(g)
+                weight.sub_(moment * 0.1)
+            return loss.detach()
+
+        batches = [(data(4, 3, seed=i), data(4, 2, seed=50 + i)) for i in range(6)]
+        losses = [step(*batches[0])]
+        run = step
+        if replayed:
+            weight_before, moment_before = weight.detach().clone(), moment.clone()
+            graph = record(step, *batches[0])
+            with fe.no_grad():
+                weight.copy_(weight_before)
+                moment.copy_(moment_before)
+            run = graph.replay
+        losses += [run(*each) for each in batches[1:]]
+        return [bits(losses), bits(weight), bits(moment)]
+
+    assert fit(replayed=True) == fit(replayed=False)
+
+
+def test_data_made_inside_is_made_anew() -> None:
+    """`fe.tensor` inside the function is a constant, although the function writes to it."""
+
+    def function(x: Tensor) -> Tensor:
+        total = fe.tensor([1.0, 2.0])
+        total += x
+        return total
+
+    graph = record(function, fe.zeros(2))
+    assert [graph.replay(fe.ones(2)).tolist() for _ in range(3)] == [[2.0, 3.0]] * 3
+
+
+def test_views_of_state_made_outside_share_its_memory() -> None:
+    base = fe.zeros(3)
+    tail = base[1:]
+    graph = record(lambda x: (tail.add_(x), base * 1)[1], fe.ones(2))
+    assert graph.replay(fe.ones(2)).tolist() == [0, 2, 2]
+
+
+# ---- random numbers
+
+
+def test_replays_draw_as_eager_would() -> None:
+    graph = record(lambda x: x + fe.rand(4), fe.zeros(4))
+    fe.manual_seed(5)
+    drawn = [graph.replay(fe.zeros(4)).tolist() for _ in range(3)]
+    fe.manual_seed(5)
+    assert drawn == [fe.rand(4).tolist() for _ in range(3)]
+
+
+def test_a_checkpoint_draws_the_same_numbers_twice() -> None:
+    """What backward computes again uses the keys of the first time, in replays as well."""
+
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = x.detach().requires_grad_()
+        out = fe.checkpoint(lambda z: (z * fe.rand(3, 3)).exp() * fe.randn(3, 3), leaf)
+        return out.detach(), fe.grad(out.sum(), [leaf])[0] + fe.rand(3, 3)
+
+    graph = assert_replays(function, (3, 3))
+    draws = [step.attrs["key"] for step in graph.steps if "key" in step.attrs]
+    assert len(draws) == 5
+    assert len(set(draws)) == 3
+
+
+def test_generators_in_the_same_state_stay_two() -> None:
+    a, b = Generator(1), Generator(1)
+    graph = record(
+        lambda x: (x + fe.rand(2, generator=a), x + fe.rand(2, generator=b)), fe.zeros(2)
+    )
+    b.manual_seed(2)
+    first, second = graph.replay(fe.zeros(2))
+    assert (a.get_state(), b.get_state()) == ((1, 2), (2, 1))
+    assert first.tolist() == fe.rand(2, generator=Generator().set_state((1, 1))).tolist()
+    assert second.tolist() == fe.rand(2, generator=Generator(2)).tolist()
+
+
+# ---- modes
+
+
+def test_recording_under_no_grad() -> None:
+    weight = fe.ones(2, requires_grad=True)
+    with fe.no_grad():
+        graph = record(lambda x: x * weight, fe.ones(2))
+    out = graph.replay(data(2, seed=4))
+    assert not out.requires_grad
+    assert bits(out) == bits(data(2, seed=4))
+
+
+def test_a_replay_leaves_no_graph_behind() -> None:
+    graph = record(lambda x: x * 2, fe.ones(2))
+    x = fe.ones(2, requires_grad=True)
+    out = graph.replay(x)
+    assert not out.requires_grad
+    assert out.tolist() == [2, 2]
+    assert fe.is_grad_enabled()
+
+
+def test_after_recording_values_are_known_again() -> None:
+    with pytest.raises(ZeroDivisionError):
+        record(lambda x: 1 / 0, fe.ones(1))
+    assert fe.ones(1).item() == 1.0
+
+
+def test_composite_ops_are_recorded_whole() -> None:
+    graph = record(lambda x: x.log_softmax(1), data(2, 3))
+    assert [step.op.name for step in graph.steps] == ["core.log_softmax"]
+
+
+# ---- how it reads
+
+
+def test_a_graph_is_readable() -> None:
+    weight = fe.ones(2)
+    graph = record(lambda x: (fe.cat([x * weight, x]), x.sum()), fe.ones(2))
+    assert str(graph).splitlines() == [
+        "inputs %0; state %1",
+        "%2 = core.multiply(%0, %1)",
+        "%3 = core.concat([%2, %0], axis=0, sizes=(2, 2))",
+        "%4 = core.sum(%0, axes=(0,), keepdims=False)",
+        "return (%3, %4)",
+    ]
+    assert str(record(lambda x: x, fe.ones(1))).endswith("return %0")
+
+
+# ---- what a recording cannot hold
+
+
+VALUES: dict[str, Callable[[Tensor], Any]] = {
+    "item": lambda x: x.sum().item(),
+    "bool": lambda x: x if x.sum() > 0 else -x,
+    "int": lambda x: x * int(x.sum()),
+    "float": lambda x: x * float(x.sum()),
+    "index": lambda x: [x][x.argmax()],
+    "tolist": lambda x: fe.tensor(x.tolist()),
+    "numpy": lambda x: fe.from_numpy(x.numpy()),
+    "__dlpack__": lambda x: fe.from_dlpack(x),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_not_known(name: str) -> None:
+    with pytest.raises(CaptureError) as caught:
+        record(VALUES[name], fe.ones(2))
+    assert str(caught.value) == (
+        f"{name}: the values of a tensor are not known while a function is recorded; "
+        f"compute with tensors, as fe.where does for a choice, or read them outside"
+    )
+    assert VALUES[name](fe.zeros(2)) is not None  # which eager does
+
+
+def test_numpy_functions_are_refused() -> None:
+    with pytest.raises(CaptureError, match=r"^numpy: "):
+        record(lambda x: fe.from_numpy(np.asarray(x)), fe.ones(2))
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x.nonzero(), lambda x: x[x > 0], lambda x: fe.masked_select(x, x > 0)]
+)
+def test_shapes_that_depend_on_values_are_refused(function: Callable[..., Any]) -> None:
+    with pytest.raises(CaptureError) as caught:
+        record(function, fe.ones(3))
+    assert "the shape of its result depends on values" in str(caught.value)
+    assert "fe.where(mask, x, 0)" in str(caught.value)
+
+
+def test_masked_writes_keep_their_shape() -> None:
+    def function(x: Tensor) -> Tensor:
+        return fe.where(x > 0, x, 0.0) + x.masked_fill(x < 0, 5.0)
+
+    assert_replays(function, (3, 2))
+
+
+@pytest.mark.parametrize(
+    "given_", [(), (fe.ones(3),), (fe.ones(2, dtype=fe.float64),), (fe.ones(2), fe.ones(2))]
+)
+def test_other_tensors_than_recorded_are_refused(given_: tuple[Tensor, ...]) -> None:
+    graph = record(lambda x: x * 2, fe.ones(2))
+    with pytest.raises(CaptureError, match=r"^replay: expected tensors \[.*'float32', 'reference'"):
+        graph.replay(*given_)
+
+
+@pytest.mark.parametrize("returned", [None, 3, {"a": fe.ones(1)}, (fe.ones(1), 2.0)])
+def test_only_tensors_are_returned(returned: Any) -> None:
+    with pytest.raises(CaptureError, match=r"^record: expected tensors to be returned, got"):
+        record(lambda x: returned, fe.ones(1))
+
+
+def test_only_tensors_are_given() -> None:
+    with pytest.raises(OperandError, match=r"^record: expected tensors, got float"):
+        record(lambda x: x, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(OperandError, match=r"^replay: expected tensors, got int"):
+        record(lambda x: x, fe.ones(1)).replay(3)  # type: ignore[arg-type]
+
+
+def test_one_tensor_twice_is_refused() -> None:
+    """The recording could not tell which of the two a step means."""
+    x = fe.ones(2)
+    for other in (x, x.detach()):
+        with pytest.raises(CaptureError, match=r"^record: one tensor is given twice; clone\(\) it"):
+            record(lambda a, b: a - b, x, other)
+    graph = record(lambda a, b: a - b, x, x.clone())
+    assert graph.replay(fe.full((2,), 3.0), x).tolist() == [2, 2]
+
+
+def test_bad_operands_raise_as_eager_does() -> None:
+    with pytest.raises(OperandError, match=r"^exp: expected a tensor or a number, got list"):
+        record(lambda x: fe.exp([1.0]), fe.ones(1))  # type: ignore[arg-type]

@@ -1,0 +1,260 @@
+"""What PyTorch refuses FERRUM refuses, with an error of its own that says which function it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ferrum as fe
+from ferrum import errors
+from ferrum.errors import FerrumError
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*deprecated")]
+
+A = np.array
+X, V, S = np.ones((3, 4)), np.ones(3), A(1.5)  # a matrix, a vector, a number
+WHOLE, B = A([0, 1, 2]), A([True, False, True])
+EMPTY = np.zeros((0, 3))
+
+SHAPE, DTYPE, RANGE = errors.ShapeError, errors.DTypeError, errors.OutOfRangeError
+ARGUMENT, OPERAND, GRADIENT = errors.ArgumentError, errors.OperandError, errors.GradientError
+
+# Function, class of the error, and argument lists that must raise it.
+TABLE: list[tuple[str, type[FerrumError], list[tuple[Any, ...]]]] = [
+    ("add", SHAPE, [(X, V), (V, np.ones(2)), (X, np.ones((3, 3)))]),
+    ("add", OPERAND, [(X, "text"), (X, None), (X, {}), (X, [1, 2])]),
+    ("sub", SHAPE, [(X, V)]),
+    ("sub", DTYPE, [(B, B)]),
+    ("mul", SHAPE, [(X, V), (np.ones((2, 3)), np.ones((3, 2)))]),
+    ("mul", OPERAND, [(X, "text")]),
+    ("div", SHAPE, [(X, V)]),
+    ("remainder", SHAPE, [(X, V)]),
+    ("pow", SHAPE, [(X, V)]),
+    ("pow", ARGUMENT, [(WHOLE, -1)]),
+    ("maximum", SHAPE, [(X, V)]),
+    ("maximum", OPERAND, [(X, "text"), (X, None)]),
+    ("minimum", SHAPE, [(X, V)]),
+    ("atan2", SHAPE, [(X, V)]),
+    ("eq", SHAPE, [(X, V)]),
+    ("ne", SHAPE, [(X, V)]),
+    ("lt", SHAPE, [(X, V)]),
+    ("ge", SHAPE, [(X, V)]),
+    ("lt", OPERAND, [(X, "text"), (X, None)]),
+    ("logical_and", SHAPE, [(X, V)]),
+    ("logical_xor", SHAPE, [(X, V)]),
+    ("bitwise_and", SHAPE, [(WHOLE, A([1, 2]))]),
+    ("bitwise_and", DTYPE, [(X, X), (X, 1)]),
+    ("bitwise_or", DTYPE, [(X, X), (WHOLE, 1.5)]),
+    ("bitwise_xor", DTYPE, [(X, X)]),
+    ("bitwise_not", DTYPE, [(X,)]),
+    ("neg", DTYPE, [(B,)]),
+    ("abs", DTYPE, [(B,)]),
+    ("floor", DTYPE, [(B,)]),
+    ("exp", OPERAND, [("text",), ([1.0, 2.0],), (None,), ({},)]),
+    ("sqrt", OPERAND, [("text",), ([1.0],)]),
+    ("sum", OPERAND, [("text",), ([1.0],), (None,)]),
+    ("sum", RANGE, [(X, 2), (X, -3), (X, (0, 5)), (S, 1)]),
+    ("sum", SHAPE, [(X, (0, 0)), (X, (1, -1))]),
+    ("mean", RANGE, [(X, 2), (X, (0, 2))]),
+    ("mean", DTYPE, [(WHOLE,), (B,)]),
+    ("prod", RANGE, [(X, 2), (X, -3)]),
+    ("var", RANGE, [(X, 2)]),
+    ("var", DTYPE, [(WHOLE,), (B,)]),
+    ("std", DTYPE, [(WHOLE,)]),
+    ("amax", RANGE, [(X, 2)]),
+    ("amax", SHAPE, [(EMPTY,), (EMPTY, 0), (X, (0, 0))]),
+    ("amin", SHAPE, [(EMPTY, (0, 1))]),
+    ("max", RANGE, [(X, 2), (X, -3)]),
+    ("max", SHAPE, [(EMPTY,), (EMPTY, 0)]),
+    ("min", SHAPE, [(EMPTY,)]),
+    ("any", RANGE, [(X, 2)]),
+    ("all", RANGE, [(X, -3)]),
+    ("argmax", RANGE, [(X, 2), (X, -3)]),
+    ("argmax", SHAPE, [(EMPTY,), (EMPTY, 0)]),
+    ("argmin", SHAPE, [(EMPTY,)]),
+    ("cumsum", RANGE, [(X, 2), (X, -3)]),
+    ("logsumexp", RANGE, [(X, 2), (X, (0, 2))]),
+    ("softmax", RANGE, [(X, 2), (X, -3)]),
+    ("softmax", DTYPE, [(A([1, 2]), 0), (B, 0)]),
+    ("log_softmax", RANGE, [(X, 2)]),
+    ("log_softmax", DTYPE, [(WHOLE, 0)]),
+    ("norm", DTYPE, [(WHOLE,)]),
+    ("norm", RANGE, [(X, 2, 2)]),
+    ("norm", ARGUMENT, [(X, "text")]),
+    ("sort", RANGE, [(X, 2), (X, -3)]),
+    ("argsort", RANGE, [(X, 2)]),
+    ("topk", RANGE, [(X, 5), (X, -1), (X, 4, 0), (X, 1, 2)]),
+    ("reshape", SHAPE, [(X, (5, 2)), (X, (-1, -1)), (X, (5, -1)), (X, (-2, 6)), (EMPTY, (0, -1))]),
+    ("reshape", OPERAND, [(X, (1.5, 8)), (X, ("a",))]),
+    ("view", SHAPE, [(X, (5, 2)), (X, (-1, -1))]),
+    ("flatten", RANGE, [(X, 0, 2), (X, -3, 1)]),
+    ("flatten", SHAPE, [(X, 1, 0)]),
+    ("unflatten", SHAPE, [(X, 0, (2, 2)), (X, 1, (-1, 3)), (X, 1, (-1, -1))]),
+    ("unflatten", RANGE, [(X, 2, (1, 1)), (S, 0, (1, 1))]),
+    ("squeeze", RANGE, [(X, 2), (X, -3)]),
+    ("unsqueeze", RANGE, [(X, 3), (X, -4)]),
+    ("permute", SHAPE, [(X, (0,)), (X, (0, 0)), (X, (0, 1, 1))]),
+    ("permute", RANGE, [(X, (0, 2)), (X, (0, 1, 2))]),
+    ("transpose", RANGE, [(X, 0, 2), (X, -3, 0)]),
+    ("movedim", RANGE, [(X, 0, 2), (X, 2, 0)]),
+    ("movedim", SHAPE, [(X, (0, 0), (0, 1)), (X, (0, 1), (0,))]),
+    ("t", SHAPE, [(np.ones((2, 3, 4)),)]),
+    ("expand", SHAPE, [(X, (4,)), (X, (3, 5)), (X, (-1, 3, 4)), (V, (4,))]),
+    ("broadcast_to", SHAPE, [(X, (4,)), (V, (2,))]),
+    ("broadcast_tensors", SHAPE, [(X, V), (V, np.ones(2), V)]),
+    ("repeat", SHAPE, [(X, (2,))]),
+    ("narrow", RANGE, [(X, 0, 0, 4), (X, 0, 4, 1), (X, 0, 0, -1), (X, 0, -4, 1), (X, 2, 0, 1),
+                       (S, 0, 0, 1)]),
+    ("select", RANGE, [(X, 0, 3), (X, 0, -4), (X, 2, 0)]),
+    ("split", SHAPE, [(X, [1, 1]), (X, [2, 2])]),
+    ("split", ARGUMENT, [(X, 0), (X, -1)]),
+    ("split", RANGE, [(X, 1, 2), (S, 1)]),
+    ("chunk", ARGUMENT, [(X, 0), (X, -1)]),
+    ("chunk", RANGE, [(X, 1, 2), (S, 1)]),
+    ("unbind", RANGE, [(X, 2), (S,)]),
+    ("flip", RANGE, [(X, (2,))]),
+    ("flip", SHAPE, [(X, (0, 0))]),
+    ("cat", SHAPE, [([X, V],), ([X, np.ones((3, 3))],), ([S, S],)]),
+    ("cat", RANGE, [([X, X], 2), ([V, V], 1)]),
+    ("cat", ARGUMENT, [([],)]),
+    ("cat", OPERAND, [([X, 1.0],), ([1.0, 2.0],), (None,)]),
+    ("stack", SHAPE, [([X, V],), ([V, np.ones(4)],)]),
+    ("stack", RANGE, [([X, X], 3)]),
+    ("stack", ARGUMENT, [([],)]),
+    ("matmul", SHAPE, [(X, X), (X, V), (S, X), (X, S), (np.ones((2, 3, 4)), np.ones((3, 4, 5)))]),
+    ("matmul", DTYPE, [(X, X.T.astype(np.float32))]),
+    ("mm", SHAPE, [(X, V), (X, X), (V, V)]),
+    ("bmm", SHAPE, [(X, X), (np.ones((2, 3, 4)), np.ones((3, 4, 5)))]),
+    ("dot", SHAPE, [(X, X), (V, np.ones(4)), (V, S)]),
+    ("gather", SHAPE, [(X, 0, A([0])), (X, 0, np.zeros((1, 5), np.int64))]),
+    ("gather", RANGE, [(X, 0, A([[3]])), (X, 0, A([[-1]])), (X, 2, A([[0]]))]),
+    ("gather", DTYPE, [(X, 0, A([[0.0]]))]),
+    ("scatter_add", SHAPE, [(X, 0, A([[0, 1]]), A([[1.0]])), (X, 0, A([0]), A([1.0]))]),
+    ("scatter_add", RANGE, [(X, 0, A([[3]]), A([[1.0]])), (X, 2, A([[0]]), A([[1.0]]))]),
+    ("scatter_add", DTYPE, [(X, 0, A([[0]]), A([[1]])), (X, 0, A([[0.0]]), A([[1.0]]))]),
+    ("index_select", RANGE, [(X, 0, A([3])), (X, 2, A([0]))]),
+    ("index_select", SHAPE, [(X, 0, A([[0]]))]),
+    ("index_select", DTYPE, [(X, 0, A([0.0])), (X, 0, B)]),
+    ("masked_select", SHAPE, [(X, B)]),
+    ("masked_select", DTYPE, [(X, X), (V, WHOLE)]),
+    ("masked_fill", SHAPE, [(X, B, 1.0), (V, B, A([1.0, 2.0, 3.0]))]),
+    ("masked_fill", DTYPE, [(V, V, 1.0), (WHOLE, B, A(1.5))]),
+    ("where", SHAPE, [(B, X, X), (B, A([1.0, 2.0]), 0)]),
+    ("where", OPERAND, [(B, V, "text"), ("text", V, V)]),
+    ("clamp", ARGUMENT, [(X,)]),
+    ("clamp", SHAPE, [(X, V)]),
+    ("clamp", DTYPE, [(B, False, True)]),
+    ("tril", SHAPE, [(V,)]),
+    ("triu", SHAPE, [(S,)]),
+    ("full", SHAPE, [((-1,), 0.0)]),
+    ("full", OPERAND, [((2,), "text"), ((1.5,), 0)]),
+    ("zeros", SHAPE, [(-1,), ((2, -3),)]),
+    ("zeros", OPERAND, [(1.5,), ("text",), (None,)]),
+    ("ones", OPERAND, [(1.5,)]),
+    ("arange", ARGUMENT, [(0, 5, 0), (0, 5, -1), (-3,), (float("nan"),), (float("inf"),)]),
+    ("arange", OPERAND, [("text",)]),
+    ("linspace", ARGUMENT, [(0, 1, -1)]),
+    ("eye", SHAPE, [(-1,)]),
+    ("rand", SHAPE, [(-1,)]),
+    ("randn", OPERAND, [("text",)]),
+    ("randint", ARGUMENT, [(5, 2, (2,)), (0, (2,))]),
+    ("randperm", ARGUMENT, [(-1,)]),
+    ("tensor", OPERAND, [("text",), (None,), ([[1], [1, 2]],), ([1, "a"],), ({},)]),
+    ("tensor", ARGUMENT, [(2**63,)]),
+    ("is_floating_point", OPERAND, [("text",)]),
+    ("numel", OPERAND, [([1.0],)]),
+    ("allclose", OPERAND, [(X, "text"), (X, 1.0)]),
+    ("equal", OPERAND, [(X, 1.0)]),
+]  # fmt: skip
+CASES = [
+    pytest.param(name, error, args, id=f"{name}-{error.__name__}-{i}")
+    for name, error, calls in TABLE
+    for i, args in enumerate(calls)
+]
+# Functions that are made of an op of another name, which the text starts with.
+OF = {
+    "sub": "subtract", "mul": "multiply", "div": "divide", "eq": "equal", "ne": "not_equal",
+    "lt": "less", "ge": "greater_equal", "neg": "negative", "bitwise_not": "bitwise_invert",
+    "std": "var", "amax": "max", "amin": "min", "max": "max|argmax", "min": "min|argmin",
+    "cat": "cat|concat", "stack": "stack|concat", "view": "view|reshape", "mm": "mm|matmul",
+    "dot": "dot|matmul", "broadcast_to": "expand", "index_select": "index_select|index",
+    "masked_fill": "masked_fill|where", "topk": "topk|sort", "norm": "norm|sum",
+    "zeros": "zeros|full", "ones": "ones|full", "rand": "rand|uniform", "randn": "randn|normal",
+    "clamp": "clamp|less|where|clip", "select": "select|getitem",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "error", "args"), CASES)
+def test_both_refuse(twins: Any, name: str, error: type[FerrumError], args: Any) -> None:
+    caught = twins.refused(name, *args)
+    assert type(caught) is error
+    assert str(caught).partition(":")[0] in OF.get(name, name).split("|")
+
+
+def test_there_are_enough() -> None:
+    assert len(CASES) >= 150
+
+
+# ---- the same for methods and operators, which the table of functions cannot call
+
+CALLS: dict[str, tuple[type[FerrumError], Any, tuple[Any, ...]]] = {
+    "x[5]": (RANGE, lambda x: x[5], (X,)),
+    "x[0, 0, 0]": (RANGE, lambda x: x[0, 0, 0], (X,)),
+    "x[1.0]": (OPERAND, lambda x: x[1.0], (X,)),
+    "x['a']": (OPERAND, lambda x: x["a"], (X,)),
+    "x[mask]": (RANGE, lambda x, m: x[m], (X, A([True, False]))),
+    "x[floats]": (DTYPE, lambda x, i: x[i], (X, A([0.0]))),
+    "x[i, j]": (SHAPE, lambda x, i, j: x[i, j], (X, A([0, 1]), WHOLE)),
+    "x[beyond]": (RANGE, lambda x, i: x[i], (X, A([3]))),
+    "x[0] = too much": (SHAPE, lambda x: x.clone().__setitem__(0, x), (X,)),
+    "x[0] = text": (OPERAND, lambda x: x.clone().__setitem__(0, "a"), (X,)),
+    "x[5] = 0": (RANGE, lambda x: x.clone().__setitem__(5, 0), (X,)),
+    "iter of a number": (RANGE, list, (S,)),
+    "len of a number": (RANGE, len, (S,)),
+    "item of many": (SHAPE, lambda x: x.item(), (X,)),
+    "bool of many": (SHAPE, bool, (X,)),
+    "float of many": (SHAPE, float, (X,)),
+    "int of none": (SHAPE, int, (EMPTY,)),
+    "view of a transpose": (SHAPE, lambda x: x.t().view(-1), (X,)),
+    "requires_grad of integers": (DTYPE, lambda x: x.requires_grad_(), (WHOLE,)),
+    "backward of many": (GRADIENT, lambda x: (x * 2).backward(), (X,)),
+    "backward of integers": (GRADIENT, lambda x: x.sum().backward(), (WHOLE,)),
+    "a gradient of another dtype": (SHAPE, lambda x: setattr(x, "grad", x.detach()[0]), (X,)),
+    "numpy of what requires grad": (GRADIENT, lambda x: x.numpy(), (X,)),
+    "fill_ of many": (SHAPE, lambda x, y: x.clone().fill_(y), (X, V)),
+    "copy_ of a larger": (SHAPE, lambda x, y: x.clone().copy_(y), (V, X)),
+    "add_ of a larger": (SHAPE, lambda x, y: x.clone().add_(y), (V, X)),
+    "add_ of floats": (DTYPE, lambda x, y: x.add_(y), (WHOLE, V)),
+    "add with a fraction": (ARGUMENT, lambda x: x.add(x, alpha=0.5), (WHOLE,)),
+    "div with a mode": (ARGUMENT, lambda x: x.div(2, rounding_mode="up"), (X,)),
+    "expand_as": (SHAPE, lambda x, y: x.expand_as(y), (X, V)),
+    "size of a number": (RANGE, lambda x: x.size(0), (S,)),
+    "x @ number": (OPERAND, lambda x: x @ 2.0, (X,)),
+    "x + text": (OPERAND, lambda x: x + "a", (X,)),
+    "x < None": (OPERAND, lambda x: x < None, (X,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", CALLS)
+def test_methods_refuse_too(twins: Any, label: str) -> None:
+    error, call, args = CALLS[label]
+    caught = twins.refused(call, *args)
+    assert type(caught) is error
+    assert ": " in str(caught)
+
+
+def test_nothing_is_changed_by_a_refused_write() -> None:
+    x = fe.tensor([1, 2, 3])
+    for write in (
+        lambda: x.add_(0.5),
+        lambda: x.mul_(fe.ones(2, dtype=fe.int64)),
+        lambda: x.__setitem__(slice(None), fe.ones(2)),
+        lambda: x.__setitem__(0, float("nan")),
+        lambda: x.fill_(2**70),
+        lambda: x.masked_fill_(fe.tensor([True, False, True]), 0.5),
+    ):
+        with pytest.raises(FerrumError):
+            write()
+    assert x.tolist() == [1, 2, 3]

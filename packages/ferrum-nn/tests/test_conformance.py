@@ -1,0 +1,6 @@
+from ferrum.testing import BackendConformance
+
+
+class TestReference(BackendConformance):
+    device = "reference"
+    ops = ("nn.*",)
