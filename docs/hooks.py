@@ -11,33 +11,60 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for path in ROOT.glob("packages/*/src/*") if path.is_dir())
 
-# What people use, and what they write plugins with. The other modules are listed as what is inside.
-PUBLIC = """
-    ferrum ferrum.tensor ferrum.autograd ferrum.backend ferrum.capture ferrum.creation ferrum.device
-    ferrum.dtypes ferrum.errors ferrum.function ferrum.functions ferrum.gradcheck ferrum.graph
-    ferrum.hookspecs ferrum.mode ferrum.observing ferrum.op ferrum.ops ferrum.philox ferrum.plugins
-    ferrum.random ferrum.reference ferrum.samples ferrum.serialization ferrum.spec ferrum.supports
-    ferrum.testing
-    ferrum_nn ferrum_nn.data ferrum_nn.errors ferrum_nn.functional ferrum_nn.init ferrum_nn.ops
-    ferrum_nn.optim
-""".split()
+# What people use, and what they write plugins with. Other modules are listed as what is inside.
+PUBLIC = [
+    "ferrum",
+    "ferrum.tensor",
+    "ferrum.autograd",
+    "ferrum.backend",
+    "ferrum.capture",
+    "ferrum.creation",
+    "ferrum.device",
+    "ferrum.dtypes",
+    "ferrum.errors",
+    "ferrum.function",
+    "ferrum.functions",
+    "ferrum.gradcheck",
+    "ferrum.graph",
+    "ferrum.hookspecs",
+    "ferrum.mode",
+    "ferrum.observing",
+    "ferrum.op",
+    "ferrum.ops",
+    "ferrum.philox",
+    "ferrum.plugins",
+    "ferrum.random",
+    "ferrum.reference",
+    "ferrum.samples",
+    "ferrum.serialization",
+    "ferrum.spec",
+    "ferrum.supports",
+    "ferrum.testing",
+    "ferrum_nn",
+    "ferrum_nn.data",
+    "ferrum_nn.errors",
+    "ferrum_nn.functional",
+    "ferrum_nn.init",
+    "ferrum_nn.ops",
+    "ferrum_nn.optim",
+]
 # Pages that also show what a class has from its bases.
 WHOLE = ("ferrum.tensor",)
 
 OPENING = """\
 # Op table
 
-**A backend needs {required} functions; the table has {total} ops.** Those required are tiers 0 and 1,
-which have no composition of other ops to stand in for them. Tier 2 has a fallback, so a backend may
-leave it out. This page is written from the table itself; `ferrum ops` prints it for the devices that
-you have.
+**A backend needs {required} functions; the table has {total} ops.** Those required are tiers 0
+and 1, which have no composition of other ops to stand in for them. Tier 2 has a fallback, so a
+backend may leave it out. This page is written from the table itself; `ferrum ops` prints it for the
+devices that you have.
 
-- **gradient**: by a *rule* of the op's own, *through its fallback*, or the op is *not differentiable* by
-  mathematics.
+- **gradient**: by a *rule* of the op's own, *through its fallback*, or the op is *not
+  differentiable* by mathematics.
 - **reference**: whether the device `reference` has a kernel of its own (*native*) or the op is
   *decomposed*.
-- **tolerance**: how far a kernel may be from float64, in units in the last place of the value, or of a
-  fixed magnitude where that is larger. *Exact* is the right value, rounded once.
+- **tolerance**: how far a kernel may be from float64, in units in the last place of the value, or
+  of a fixed magnitude where that is larger. *Exact* is the right value, rounded once.
 
 What stands before the star are tensors; what follows it are attributes, which are keyword-only.
 """
@@ -47,8 +74,8 @@ SECTIONS = {
     "core.2": ("Tier 2: ops with a fallback", "A kernel for one of these is a matter of speed."),
     "in-place": (
         "In-place forms",
-        "Each writes the result of its op into the first operand. Without a kernel it is computed and "
-        "copied; its gradient is that of the op.",
+        "Each writes the result of its op into the first operand. Without a kernel it is computed "
+        "and copied; its gradient is that of the op.",
     ),
 }
 COLUMNS = ["op", "what it does", "gradient", "reference", "tolerance"]

@@ -25,7 +25,9 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # The commands of the interpreter that runs this, wherever its scripts may be.
-COMMANDS = "".join(f'{name}() {{ "$PYTHON" -m {name} "$@"; }}\n' for name in ("pip", "ferrum", "pytest"))
+COMMANDS = "".join(
+    f'{name}() {{ "$PYTHON" -m {name} "$@"; }}\n' for name in ("pip", "ferrum", "pytest")
+)
 
 
 class Block(NamedTuple):

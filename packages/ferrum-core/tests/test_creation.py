@@ -106,6 +106,7 @@ def test_inferred_dtypes(data: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     assert out.tolist() == np.array(data).tolist()
 
 
+@pytest.mark.torch
 def test_inference_follows_pytorch(torch: Any) -> None:
     cases: list[Callable[[Any], Any]] = [
         lambda m: [True, 2],
@@ -287,6 +288,7 @@ def test_from_dlpack_shares_memory() -> None:
         fe.from_dlpack(3)
 
 
+@pytest.mark.torch
 def test_pytorch_tensors_keep_their_dtype(torch: Any) -> None:
     for name in ("int8", "float64", "bool"):
         theirs = torch.ones(2, dtype=getattr(torch, name))
@@ -353,6 +355,7 @@ def test_float_arange(start: float, span: float, step: float, dtype: Any) -> Non
     assert bits(out) == array_bits((start + np.arange(count) * step).astype(dtype))
 
 
+@pytest.mark.torch
 def test_arange_follows_pytorch(torch: Any) -> None:
     for args in ((5,), (5.0,), (2, 8, 3), (1, 0, -0.25), (0, 1, 0.1), (True,), (3, 3), (0.5, 4)):
         ours, theirs = fe.arange(*args), torch.arange(*args)
@@ -372,6 +375,7 @@ def test_linspace(start: float, end: float, steps: int, dtype: Any) -> None:
         assert out[-1].item() == fe.tensor(end, dtype=dtype).item()
 
 
+@pytest.mark.torch
 def test_linspace_follows_pytorch(torch: Any) -> None:
     for args in ((0, 10, 5), (-10, 10, 7), (3, 3, 1), (1, 2, 0), (5, -5, 11)):
         for name in ("float32", "float64", "int32", "int64"):

@@ -28,7 +28,7 @@ RULES: dict[str, tuple[Function, Any, Any, Any]] = {
     "argmax: the first of equals": (lambda x: x.argmax(), [1.0, 3.0, 3.0], 1, None),
     "maximum: NaN wins": (lambda x: fe.maximum(x, 2.0), [NAN, 1.0, 3.0], [NAN, 2, 3], [1, 0, 1]),
     "maximum: equals share": (lambda x: fe.maximum(x, 2.0), [2.0], [2], [0.5]),
-    "clamp: NaN stays, and is flat": (lambda x: x.clamp(0, 1), [NAN, -INF, INF], [NAN, 0, 1], [0] * 3),
+    "clamp: NaN stays, flat": (lambda x: x.clamp(0, 1), [NAN, -INF, INF], [NAN, 0, 1], [0, 0, 0]),
     "clamp: the bound belongs to it": (lambda x: x.clamp(0, 1), [0.0, 1.0], [0, 1], [1, 1]),
     "relu: NaN stays": (lambda x: x.relu(), [NAN, -1.0, 0.0, INF], [NAN, 0, 0, INF], [1, 0, 0, 1]),
     "sort: NaN is the largest": (
@@ -96,7 +96,7 @@ def test_rules(rule: str) -> None:
     check(*RULES[rule], fe)
 
 
-# PyTorch has 0 here, and spoils the gradient of all elements there; the last two are calls of `fe`.
+# The sign of NaN is 0 in PyTorch, its amax spoils all gradients; the others call functions of `fe`.
 OTHERWISE = {
     "sign of NaN", "amax: NaN wins", "amin: NaN wins", "maximum: NaN wins", "maximum: equals share",
     "where: the other side is cut off", "0 ** x", "atan2 at the origin",

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors import numpy as library
 
 import ferrum as fe
 from ferrum import Tensor, plugins
@@ -21,8 +22,6 @@ from ferrum.dtypes import DTYPES
 from ferrum.errors import ArgumentError, CheckpointError, FerrumError, OperandError
 from ferrum.reference import Reference
 from ferrum.serialization import load_metadata
-
-library = pytest.importorskip("safetensors.numpy")
 
 
 @pytest.fixture
@@ -162,14 +161,9 @@ def test_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", [str, Path, os.fsencode], ids=["str", "Path", "bytes"])
 def test_any_kind_of_path(kind: Any, path: Path) -> None:
-    try:
-        fe.save_file({"x": fe.ones(2)}, kind(path))
-    except TypeError:
-        assert kind is os.fsencode  # bytes are no path here
-        assert not path.exists()
-    else:
-        assert fe.load_file(kind(path))["x"].tolist() == [1, 1]
-        assert load_metadata(kind(path)) == {}
+    fe.save_file({"x": fe.ones(2)}, kind(path))
+    assert fe.load_file(kind(path))["x"].tolist() == [1, 1]
+    assert load_metadata(kind(path)) == {}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +171,7 @@ def test_any_kind_of_path(kind: Any, path: Path) -> None:
     [
         ({"a": np.ones(2)}, None, OperandError, "save_file: expected tensors, got ndarray for 'a'"),
         ({"a": [1.0]}, None, OperandError, "save_file: expected tensors, got list for 'a'"),
-        ([fe.ones(1)], None, OperandError, "save_file: expected a mapping of names to tensors, got"),
+        ([fe.ones(1)], None, OperandError, "save_file: expected a mapping of names to"),
         ({1: fe.ones(1)}, None, ArgumentError, "expected a name that is a string"),
         ({"": fe.ones(1)}, None, ArgumentError, "expected a name that is a string"),
         ({"__metadata__": fe.ones(1)}, None, ArgumentError, "expected a name that is a string"),
@@ -192,7 +186,7 @@ def test_what_cannot_be_saved_leaves_the_old_file(
         fe.save_file(table, path, metadata)
     assert text in str(caught.value)
     assert path.read_bytes() == b"old"
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_broken_files_are_named(path: Path) -> None:

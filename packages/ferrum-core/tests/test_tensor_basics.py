@@ -17,12 +17,11 @@ from hypothesis.extra import numpy as hnp
 import ferrum as fe
 from ferrum import Tensor, plugins
 from ferrum.device import Device
-from ferrum.dtypes import DTYPES
+from ferrum.dtypes import DTYPES, INTEGERS
 from ferrum.errors import (
     ArgumentError,
     DeviceError,
     DTypeError,
-    FerrumError,
     GradientError,
     OperandError,
     OutOfRangeError,
@@ -134,15 +133,15 @@ def test_numpy_scalars_are_numbers_and_arrays_are_not() -> None:
             call()
 
 
-@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind in "iu"], ids=lambda d: d.name)
-def test_integers_index(dtype: Any) -> None:
-    two = fe.tensor(2, dtype=dtype)
-    assert operator.index(two) == 2
-    assert "abc"[two] == "c"
-    assert list(range(two)) == [0, 1]
+def test_integers_index() -> None:
+    for dtype in INTEGERS:
+        two = fe.tensor(2, dtype=dtype)
+        assert "abc"[two] == "c"
+        assert list(range(two)) == [0, 1]
+    assert operator.index(fe.tensor(True)) == 1
 
 
-@pytest.mark.parametrize("wrong", [fe.tensor(1.0), fe.tensor([1]), fe.tensor(True)])
+@pytest.mark.parametrize("wrong", [fe.tensor(1.0), fe.tensor([1]), fe.tensor([True])])
 def test_other_tensors_do_not_index(wrong: Tensor) -> None:
     with pytest.raises(DTypeError, match=r"^index: expected a 0-d integer tensor, got"):
         operator.index(wrong)
@@ -153,9 +152,8 @@ def test_tensors_of_one_element_are_numbers() -> None:
     assert float(fe.tensor([[2]])) == 2.0
     assert complex(fe.tensor(1.5)) == 1.5 + 0j
     assert int(fe.tensor(2**62 + 1)) == 2**62 + 1
-    for value, error in ((float("inf"), OverflowError), (float("nan"), ValueError)):
-        with pytest.raises(error):
-            int(fe.tensor(value))
+    with pytest.raises(OverflowError):
+        int(fe.tensor(float("inf")))
 
 
 def test_scalars_are_no_sequences() -> None:
@@ -182,26 +180,22 @@ def test_equality_is_by_element_and_hash_by_identity() -> None:
     assert (t != 2).tolist() == [True, False]
     assert len({t, same, t}) == 2
     assert hash(t) != hash(same)
-    before = hash(t)
-    t.add_(1)
-    assert hash(t) == before
+    assert hash(t) == hash(t.add_(1))
 
 
-@pytest.mark.parametrize("other", [None, "a", object(), {}, fe.float32], ids=repr)
+@pytest.mark.parametrize("other", [None, "a", ..., {}], ids=repr)
 def test_what_is_no_data_is_unequal(other: Any) -> None:
     t = fe.tensor([1.0])
     assert (t == other) is False
     assert (other == t) is False
     assert (t != other) is True
-    for method in (t.eq, t.ne):
-        with pytest.raises(OperandError, match="expected a tensor or a number, got"):
-            method(other)
+    with pytest.raises(OperandError, match=r"^equal: expected a tensor or a number, got"):
+        t.eq(other)
 
 
-@pytest.mark.parametrize("other", [[1.0], (1.0,)], ids=repr)
-def test_sequences_are_compared_only_as_tensors(other: Any) -> None:
-    with pytest.raises(OperandError, match="got"):
-        fe.tensor([1.0]) == other  # noqa: B015
+def test_lists_are_compared_only_as_tensors() -> None:
+    with pytest.raises(OperandError, match=r"^equal: expected a tensor or a number, got list"):
+        fe.tensor([1.0]) == [1.0]  # noqa: B015
 
 
 # ---- as text
@@ -212,7 +206,8 @@ def test_sequences_are_compared_only_as_tensors(other: Any) -> None:
 def test_everything_prints(x: np.ndarray[Any, Any]) -> None:
     t = fe.from_numpy(x)
     text = repr(t)
-    assert text == str(t) == f"{t}"
+    assert text == str(t)
+    assert f"{t}" == (text if t.ndim else format(x.item()))
     assert text.startswith("tensor(")
     assert text.endswith(")")
     assert (f"dtype={x.dtype.name}" in text) or t.dtype in (fe.float32, fe.int64, fe.bool)
@@ -220,7 +215,7 @@ def test_everything_prints(x: np.ndarray[Any, Any]) -> None:
         assert f"{t:>12}" == format(x.item(), ">12")
 
 
-def test_how_tensors_print() -> None:
+def test_how_tensors_print(second: Device) -> None:
     leaf = fe.tensor([1.0, 2.0], requires_grad=True)
     assert repr(leaf) == "tensor([1., 2.], requires_grad=True)"
     assert repr(leaf * 2) == "tensor([2., 4.], grad_fn=<core.multiply>)"
@@ -230,17 +225,11 @@ def test_how_tensors_print() -> None:
     assert repr(fe.zeros(2, 0)) == "tensor([], size=(2, 0))"
     assert repr(fe.tensor([1, 2], dtype=fe.int8)) == "tensor([1, 2], dtype=int8)"
     assert repr(Parameter(fe.ones(1))) == "Parameter([1.], requires_grad=True)"
-    assert "..." in repr(fe.zeros(2000))
-
-
-def test_only_numbers_take_a_format() -> None:
-    assert f"{fe.tensor(1.5):.3f}" == "1.500"
-    with pytest.raises(TypeError, match=r"Tensor.__format__"):
-        f"{fe.ones(2):.3f}"
-
-
-def test_a_device_that_is_not_the_default_is_printed(second: Device) -> None:
     assert repr(fe.ones(1, device=second)) == "tensor([1.], device='second')"
+    assert "..." in repr(fe.zeros(2000))
+    assert f"{fe.tensor(1.5):.3f}" == "1.500"
+    with pytest.raises(TypeError, match=r"Tensor.__format__"):  # only numbers take a format
+        f"{fe.ones(2):.3f}"
 
 
 # ---- copies and pickles
@@ -380,7 +369,7 @@ def test_gradients_travel_back(second: Device) -> None:
     loss = (there * there * fe.tensor([3.0, 4.0], device=second)).sum()
     (first,) = fe.grad(loss, [leaf], create_graph=True)
     assert (first.tolist(), first.device) == ([6, 16], leaf.device)
-    (twice,) = fe.grad(first.sum(), [leaf])
+    (twice,) = fe.grad(first.sum(), [leaf], retain_graph=True)
     assert (twice.tolist(), twice.device) == ([6, 8], leaf.device)
     loss.to("reference").backward()
     assert leaf.grad is not None
@@ -458,4 +447,3 @@ def test_adopt_refuses_what_has_a_history() -> None:
             wrong.adopt(fe.zeros(2))
     with pytest.raises(DTypeError, match=r"^requires_grad: expected a floating-point tensor"):
         leaf.adopt(fe.zeros(2, dtype=fe.int8))
-    assert isinstance(DTypeError("x"), FerrumError)

@@ -224,7 +224,8 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         grad, edge = self.grad, self.edge
         self.edge = None
         self._unused_grad = None
-        self.array, self.device, self.storage = source.array, source.device, source.storage
+        self.array, self.device = source.array, source.device
+        self.storage = storage_of(source)
         if edge is not None:
             old, new = edge.node, self.requires_grad_()._edge("adopt").node
             assert isinstance(old, Leaf)
