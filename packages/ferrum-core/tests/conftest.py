@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,7 +53,7 @@ class Library:
         return getattr(self.module, call, None) or getattr(self.module.Tensor, call)
 
     def run(self, call: Any, args: Any, kwargs: Any, order: int) -> list[Any]:
-        """Return the outputs of a call, then its gradients up to `order`, as arrays and plain values."""
+        """Return the outputs of a call, then its gradients up to `order`, as arrays and values."""
         leaves: list[Any] = []
         args = [self.made(each, leaves) for each in args]
         kwargs = {name: self.made(each, leaves) for name, each in kwargs.items()}
