@@ -113,7 +113,5 @@ def test_rules_are_those_of_pytorch(rule: str) -> None:
 @pytest.mark.parametrize("name", ["max", "min", "amax", "amin", "argmax", "argmin"])
 def test_the_extreme_of_nothing_is_refused(name: str) -> None:
     for shape, dim in (((0,), None), ((2, 0), 1), ((0, 3), 0)):
-        with pytest.raises(
-            fe.FerrumError, match=f"{name.removeprefix('a')}: shape .* has no element"
-        ):
+        with pytest.raises(fe.FerrumError, match="has no element along"):
             getattr(fe.zeros(shape), name)(dim)
