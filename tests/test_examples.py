@@ -44,5 +44,5 @@ def test_digits_are_read(tmp_path: Path) -> None:
     found = re.search(r"([\d.]+)% of 450 held-out digits", printed)
     assert found and float(found[1]) >= 97
     assert "reads the same" in printed
-    assert (tmp_path / "digits.safetensors").stat().st_size > 4 * (64 * 128 + 128 * 64 + 64 * 10)
+    assert (tmp_path / "digits.safetensors").stat().st_size > 4 * (64 * 256 + 256 * 10)
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")

@@ -255,8 +255,6 @@ def test_deep_graphs_are_walked_and_freed_without_recursion(build: Any) -> None:
 # ---- growth
 
 
-
-
 @pytest.mark.serial
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it reads Linux's /proc")
 def test_ten_thousand_steps_of_training_do_not_grow() -> None:

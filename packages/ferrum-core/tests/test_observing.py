@@ -1,5 +1,7 @@
 """`placement`, `strict` and `detect_anomaly`: watching what runs where, and what goes wrong."""
 
+from types import MappingProxyType
+
 import pytest
 
 import ferrum as fe
@@ -87,7 +89,7 @@ def test_a_kernel_of_another_revision_counts_as_decomposed():
 def test_a_kernel_that_raises_has_not_run():
     with fe.placement() as seen, pytest.raises(FerrumError):
         fe.tensor([1.0]) @ fe.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert not seen.native
+    assert "core.matmul" not in seen.native
 
 
 def test_placements_nest():
@@ -102,7 +104,7 @@ def test_placements_nest():
 def test_placement_leaves_no_trace_after_an_error():
     before = current()
     with pytest.raises(ZeroDivisionError), fe.placement():
-        1 / 0
+        raise ZeroDivisionError
     assert current() is before
 
 
@@ -117,15 +119,15 @@ def test_strict_lets_native_ops_run():
 
 def test_strict_refuses_what_is_decomposed_before_it_runs():
     x = fe.tensor([1.0, 2.0])
-    with fe.placement() as seen, fe.strict():
-        with pytest.raises(StrictError, match="core.softmax: device 'reference' has no kernel"):
-            fe.softmax(x, 0)
+    refused = pytest.raises(StrictError, match=r"core\.softmax: device 'reference' has no kernel")
+    with fe.placement() as seen, fe.strict(), refused:
+        fe.softmax(x, 0)
     assert not seen.native
 
 
 def test_strict_refuses_what_a_kernel_declines():
     x = on([1.0, 5.0], clip=lambda x, *, low, high: NotImplemented)
-    with fe.strict(), pytest.raises(StrictError, match="core.clip: the kernel of device 'other'"):
+    with fe.strict(), pytest.raises(StrictError, match=r"core\.clip: the kernel of device 'other'"):
         x.clamp(0, 2)
 
 
@@ -243,7 +245,7 @@ def test_an_observer_that_says_nothing():
 def test_a_backend_need_not_say_much():
     class Least(Backend):
         abi = (1, 0)
-        kernels = {}
+        kernels = MappingProxyType({})
 
         def from_numpy(self, value):
             return value

@@ -179,7 +179,11 @@ def test_kernels_of_one_op_are_resolved_once() -> None:
 
 def test_threads_never_draw_the_same_numbers() -> None:
     state = default_generator.get_state()
-    drawn = [key for keys in in_threads(lambda n: [default_generator.next_key() for _ in range(500)]) for key in keys]
+    drawn = [
+        key
+        for keys in in_threads(lambda n: [default_generator.next_key() for _ in range(500)])
+        for key in keys
+    ]
     seed, offset = state
     assert sorted(drawn) == [(seed, offset + k) for k in range(500 * THREADS)]
     assert default_generator.get_state() == (seed, offset + 500 * THREADS)
@@ -187,7 +191,9 @@ def test_threads_never_draw_the_same_numbers() -> None:
 
 def test_a_generator_of_ones_own_repeats_itself_beside_others() -> None:
     expected = fe.rand(5, generator=fe.Generator(7)).tolist()
-    found = in_threads(lambda n: [fe.rand(5, generator=fe.Generator(7)).tolist() for _ in range(50)])
+    found = in_threads(
+        lambda n: [fe.rand(5, generator=fe.Generator(7)).tolist() for _ in range(50)]
+    )
     assert all(each == expected for mine in found for each in mine)
 
 

@@ -1,10 +1,10 @@
 """FERRUM: a deep-learning framework with a small centre and open ends.
 
-    import ferrum as fe
+import ferrum as fe
 
-    x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    (x * x).sum().backward()
-    x.grad                               # tensor([2., 4., 6.])
+x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
+(x * x).sum().backward()
+x.grad                               # tensor([2., 4., 6.])
 """
 
 from ferrum import _interpreter, ops  # noqa: F401  # the first refuses what FERRUM cannot run on

@@ -174,7 +174,7 @@ class Walk:
             for edge in node.edges:
                 if edge is None:
                     continue
-                for each in edge if edge.__class__ is tuple else (edge,):
+                for each in edge if isinstance(edge, tuple) else (edge,):
                     if each is not None:
                         into = each.node
                         if into in arriving:
@@ -229,13 +229,13 @@ class Walk:
         # a hook, or a function of the user's, may have kept what it returned
         others = () if hooks is None and isinstance(node, OpNode) else pieces
         for edge, piece in zip(node.edges, pieces, strict=True):
-            if edge.__class__ is tuple:
-                parts = [None] * len(edge) if piece is None else piece
+            if isinstance(edge, tuple):
+                parts: Any = [None] * len(edge) if piece is None else piece
                 for inner, part in zip(edge, parts, strict=True):
                     if inner is not None:
                         self._deliver(inner, part, (*grads, *parts, *flat(others)))
             elif edge is not None:
-                self._deliver(edge, piece, (*grads, *pieces, *others))
+                self._deliver(edge, cast("Tensor | None", piece), (*grads, *pieces, *others))
         if not self.retain_graph:
             node.free()
 
@@ -283,8 +283,8 @@ class Walk:
                 # nobody else has it: not the incoming gradient, no view or saved tensor, given once
                 once = sum([piece is each for each in held]) <= 1
                 self.owned[node] = seen is not None or (once and piece.storage is None)
-        if buffer is not None and node.__class__ is Leaf and not self.arriving[node]:
-            self._finish(cast(Leaf, node), self.buffers.pop(node))
+        if buffer is not None and isinstance(node, Leaf) and not self.arriving[node]:
+            self._finish(node, self.buffers.pop(node))
 
     def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
         """Give a leaf its gradient."""

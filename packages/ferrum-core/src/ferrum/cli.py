@@ -90,6 +90,6 @@ def _ops(options: argparse.Namespace) -> int:
 
 
 def _new_backend(options: argparse.Namespace) -> int:
-    from ferrum import new_backend
+    from ferrum.new_backend import main
 
-    return new_backend.main(options.name, options.path)
+    return main(options.name, options.path)

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-import ferrum
+from ferrum import __version__
 from ferrum.errors import ArgumentError
 from ferrum.names import BACKENDS
 from ferrum.plugins import installed, source_of
@@ -47,7 +47,7 @@ def _check_name(name: str) -> None:
 
 def _words(name: str) -> dict[str, str]:
     """Return what stands in the template, and what shall stand there instead."""
-    major, minor = ferrum.__version__.split(".")[:2]
+    major, minor = __version__.split(".")[:2]
     return {
         "ferrum-core>=0.1,<0.2": f"ferrum-core>={major}.{minor},<{major}.{int(minor) + 1}",
         "ferrum-mydevice": f"ferrum-{name.replace('_', '-')}",

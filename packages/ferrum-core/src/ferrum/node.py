@@ -34,7 +34,7 @@ class OpNode(Node):
         """Return what the gradient rule makes of `grads`."""
         op = self.op
         if create_graph and op.reads_extra:
-            return NotImplemented  # the engine differentiates the fallback instead
+            return NotImplemented  # type: ignore[no-any-return]  # the engine differentiates the fallback instead
         edges = self.edges
         count = len(edges)
         restored = []

@@ -51,8 +51,8 @@ class _Strict(Observer):
         if device.kernels[op] is None:
             raise StrictError(f"{op.name}: device '{device}' has no kernel of its own for it")
         raise StrictError(
-            f"{op.name}: the kernel of device '{device}' declines this call, or the op has no gradient "
-            f"rule and is recorded step by step"
+            f"{op.name}: the kernel of device '{device}' declines this call, or the op has no "
+            f"gradient rule and is recorded step by step"
         )
 
 

@@ -34,7 +34,8 @@ def test_help_loads_nothing_heavy(site):
             cli.main(["doctor", "--help"])
         except SystemExit:
             pass
-        print([m for m in ("pluggy", "importlib.metadata", "ferrum.testing", "concurrent.futures") if m in sys.modules])
+        heavy = ("pluggy", "importlib.metadata", "ferrum.testing", "concurrent.futures")
+        print([name for name in heavy if name in sys.modules])
     """)
     assert said.endswith("[]\n")
 
@@ -90,9 +91,7 @@ def test_the_required_ops_are_those_of_tiers_0_and_1():
     required = optable.required_ops()
     assert [op.tier for op in required] == sorted(op.tier for op in required)
     assert {op.tier for op in required} == {0, 1}
-    assert {op.name for op in required} == {
-        op.name for op in OPS.values() if op.compose is None
-    }
+    assert {op.name for op in required} == {op.name for op in OPS.values() if op.compose is None}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import ferrum
+import ferrum as fe
 from ferrum import doctor, installation
 from ferrum.installation import Problem, requirements, satisfies
 
-PACKAGE = Path(ferrum.__file__).parent
+PACKAGE = Path(fe.__file__).parent
 
 
 def problems(report):
@@ -27,7 +27,9 @@ def test_a_sound_installation(site):
         assert f"\n{part}\n" in f"\n{done.stdout}"
     assert re.search(r"\n  ferrum-core +\d", done.stdout)
     assert re.search(r"\n  numpy +\d", done.stdout)
-    assert re.search(r"reference +ok: ferrum-core \S+, ABI 1\.0, (\d+) of the \1 required", done.stdout)
+    assert re.search(
+        r"reference +ok: ferrum-core \S+, ABI 1\.0, (\d+) of the \1 required", done.stdout
+    )
     assert "reference.py" in done.stdout
     assert f"numpy {__import__('numpy').__version__}" in done.stdout
     assert "FERRUM_DEVICE=reference" in done.stdout
@@ -83,13 +85,17 @@ def test_a_plugin_that_is_slow_gets_the_time_that_is_given(site):
 
 
 def test_a_backend_whose_info_fails(site):
-    source = site.BACKEND.replace("kernels = {}", "kernels = {}\n    def info(self):\n        1 / 0")
+    source = site.BACKEND.replace(
+        "kernels = {}", "kernels = {}\n    def info(self):\n        1 / 0"
+    )
     site.add_backend("shy", source)
     assert "info() failed: ZeroDivisionError" in problems(site.doctor())[0]
 
 
 def test_metadata_is_shown(site):
-    info = "from ferrum.backend import BackendInfo\ninfo = BackendInfo('a chip', install='a driver')\n"
+    info = (
+        "from ferrum.backend import BackendInfo\ninfo = BackendInfo('a chip', install='a driver')\n"
+    )
     points = {
         "ferrum.backends": {"chip": "ferrum_chip:plugin"},
         "ferrum.backend_info": {"chip": "ferrum_chip_info:info"},
@@ -182,7 +188,9 @@ def test_files_are_compared_with_what_was_installed(copied):
     (copied.folder / "ferrum" / "py.typed").unlink()
     done = copied.run("-m", "ferrum", "doctor")
     assert done.returncode == 1
-    assert "ferrum/printing.py and 1 more: missing, or not what ferrum-core installed" in done.stdout
+    assert (
+        "ferrum/printing.py and 1 more: missing, or not what ferrum-core installed" in done.stdout
+    )
     assert "pip install --force-reinstall --no-deps ferrum-core" in done.stdout
 
 
@@ -246,7 +254,13 @@ def test_bounds_of_versions(version, bounds, fits):
 
 def test_requirements_are_those_without_conditions():
     class Dist:
-        requires = ("numpy>=2.1", "Ferrum_Core (>=0.1,<0.2)", "pytest; extra == 'test'", "x[y] >= 1", "@")
+        requires = (
+            "numpy>=2.1",
+            "Ferrum_Core (>=0.1,<0.2)",
+            "pytest; extra == 'test'",
+            "x[y] >= 1",
+            "@",
+        )
 
     assert list(requirements(Dist())) == [
         ("numpy", ">=2.1"),
@@ -275,7 +289,9 @@ def test_versions_that_do_not_fit(site):
 
 
 def test_variables_that_name_nothing(site):
-    report = site.doctor(FERRUM_DEVICE="abacus:1", FERRUM_PLUGINS="core, nuthing", FERRUM_PLUGIN="x")
+    report = site.doctor(
+        FERRUM_DEVICE="abacus:1", FERRUM_PLUGINS="core, nuthing", FERRUM_PLUGIN="x"
+    )
     assert problems(report) == [
         "FERRUM_DEVICE='abacus:1' names no device that is installed",
         "FERRUM_PLUGINS names 'nuthing', which is no plugin that is installed",
@@ -290,4 +306,6 @@ def test_variables_that_name_nothing(site):
 
 def test_variables_that_are_right(site):
     site.add_backend("one")
-    assert site.doctor(FERRUM_DEVICE="one:0", FERRUM_PLUGINS="ferrum-one,none", FERRUM_MINE="1")["ok"]
+    assert site.doctor(FERRUM_DEVICE="one:0", FERRUM_PLUGINS="ferrum-one,none", FERRUM_MINE="1")[
+        "ok"
+    ]

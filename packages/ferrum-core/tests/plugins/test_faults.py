@@ -40,9 +40,16 @@ FAULTS = {
     "stranger": ((HOOK, "return {'core.add': 1}"), "expected ferrum_backend to return a", None),
     "nothing": ((HOOK, "return None"), "got NoneType", None),
     "hook_raises": ((HOOK, "return 1 / 0"), "ferrum_backend(0) failed: ZeroDivisionError", "Zero"),
-    "hook_exits": ((HOOK, "raise SystemExit"), "ferrum_backend(0) failed: SystemExit", "SystemExit"),
+    "hook_exits": (
+        (HOOK, "raise SystemExit"),
+        "ferrum_backend(0) failed: SystemExit",
+        "SystemExit",
+    ),
     "constructor": (
-        ("kernels = {}", "kernels = {}\n    def __init__(self):\n        raise OSError('no driver')"),
+        (
+            "kernels = {}",
+            "kernels = {}\n    def __init__(self):\n        raise OSError('no driver')",
+        ),
         "OSError: no driver",
         "OSError",
     ),
@@ -60,7 +67,10 @@ FAULTS = {
         None,
     ),
     "kernel_dtypes": (
-        ("kernels = {}", "kernels = {'core.add': __import__('ferrum').backend.Kernel(len, 1, 0, 5)}"),
+        (
+            "kernels = {}",
+            "kernels = {'core.add': __import__('ferrum').backend.Kernel(len, 1, 0, 5)}",
+        ),
         "the dtypes of the kernel for 'core.add'",
         None,
     ),
@@ -77,12 +87,18 @@ FAULTS = {
     "unreadable": (("return array", "return None"), "got None", None),
     "upload": (("return value", "raise MemoryError"), "MemoryError", "MemoryError"),
     "count": (
-        ("plugin = Plugin()", "Plugin.ferrum_device_count = hookimpl(lambda self: 'two')\nplugin = Plugin()"),
+        (
+            "plugin = Plugin()",
+            "Plugin.ferrum_device_count = hookimpl(lambda self: 'two')\nplugin = Plugin()",
+        ),
         "ferrum_device_count() to return an int, got 'two'",
         None,
     ),
     "count_raises": (
-        ("plugin = Plugin()", "Plugin.ferrum_device_count = hookimpl(lambda self: 1 / 0)\nplugin = Plugin()"),
+        (
+            "plugin = Plugin()",
+            "Plugin.ferrum_device_count = hookimpl(lambda self: 1 / 0)\nplugin = Plugin()",
+        ),
         "ferrum_device_count() failed: ZeroDivisionError",
         "ZeroDivisionError",
     ),
@@ -253,7 +269,9 @@ def test_metadata_that_is_broken_is_named(site):
     }
     site.add("ferrum-odd", points, {"ferrum_odd.py": site.BACKEND, "ferrum_odd_info.py": "1 / 0"})
     said = [each["what"] for each in site.doctor()["problems"]]
-    assert any("importing 'ferrum_odd_info:info' failed: ZeroDivisionError" in what for what in said)
+    assert any(
+        "importing 'ferrum_odd_info:info' failed: ZeroDivisionError" in what for what in said
+    )
 
 
 def test_ctrl_c_is_no_fault_of_a_plugin(site):
@@ -272,7 +290,9 @@ def test_ctrl_c_is_no_fault_of_a_plugin(site):
 def test_a_second_device_of_a_kind_may_fail_alone(site):
     two = "Plugin.ferrum_device_count = hookimpl(lambda self: 2)\nplugin = Plugin()"
     source = source_of(site, ("plugin = Plugin()", two))
-    site.add_backend("pair", source.replace("return Mine()", "return Mine() if index == 0 else 1 / 0"))
+    site.add_backend(
+        "pair", source.replace("return Mine()", "return Mine() if index == 0 else 1 / 0")
+    )
     site.code("""
         import ferrum as fe
         assert fe.device_count("pair") == 2

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-import ferrum
+import ferrum as fe
 from ferrum.cli import main
 from ferrum.errors import ArgumentError
 from ferrum.new_backend import TEMPLATE, write_project
@@ -28,16 +28,16 @@ def test_the_project_is_whole(tmp_path, capsys):
     for name in files:
         text = (project / name).read_text(encoding="utf-8")
         assert "mydevice" not in text.lower().replace("ferrum.backend", "")
-        assert max(map(len, text.splitlines())) <= 100
         if name.endswith(".py"):
             ast.parse(text)
+            assert max(map(len, text.splitlines())) <= 100
     assert "class MyChip2(Backend)" in (project / "src/ferrum_my_chip2/backend.py").read_text()
 
 
 def test_the_bound_on_the_core_is_this_minor_release(tmp_path):
     text = (write_project("chip", tmp_path) / "pyproject.toml").read_text(encoding="utf-8")
     low, high = re.search(r'"ferrum-core>=([\d.]+),<([\d.]+)"', text).groups()
-    major, minor, *_ = ferrum.__version__.split(".")
+    major, minor, *_ = fe.__version__.split(".")
     assert (low, high) == (f"{major}.{minor}", f"{major}.{int(minor) + 1}")
 
 

@@ -83,7 +83,9 @@ def test_dtypes_are_those_of_the_backend_of_the_rule_and_of_the_kernel():
 
 def test_a_kernel_for_some_dtypes_alone():
     only = frozenset({fe.float32})
-    backend = Forbidden({"core.exp": Kernel(never, dtypes=only), "core.clip": Kernel(never, dtypes=only)})
+    backend = Forbidden(
+        {"core.exp": Kernel(never, dtypes=only), "core.clip": Kernel(never, dtypes=only)}
+    )
     device = Device("mine", None, backend)
     assert device.supports("exp", dtype=fe.float32).native
     assert not device.supports("exp", dtype=fe.float64)
@@ -126,7 +128,7 @@ def test_a_constant_derivative_can_be_taken_again():
 
 def test_an_op_that_is_recorded_step_by_step_is_decomposed_then(monkeypatch):
     op = OPS["core.clip"]
-    kernels = {name: never for name in (*HERE.backend.kernels, "core.clip")}
+    kernels = dict.fromkeys((*HERE.backend.kernels, "core.clip"), never)
     device = Device("mine", None, Forbidden(kernels, HERE.backend.dtypes))
     assert device.supports("clip").native
     assert device.supports("clip", order=1).native

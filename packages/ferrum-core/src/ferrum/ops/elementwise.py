@@ -292,8 +292,8 @@ def _pow(
     base: Tensor | None = None
     exponent: Tensor | None = None
     if needs[0] is not None:
-        if x2.__class__ in SCALARS:
-            base = _flat(g) if x2 == 0.0 else g * (pow(x1, x2 - 1) * x2)
+        if isinstance(x2, (bool, int, float)):
+            base = g * (pow(x1, x2 - 1) * x2) if x2 else _flat(g)
         else:
             base = where(equal(x2, 0), 0, g * (x2 * pow(x1, x2 - 1)))
     if needs[1] is not None:

@@ -19,7 +19,7 @@ def kernel(function):
 
 
 def lifted(function, name=None, own=False):
-    """Register a function of arrays as a kernel; `own`: its result has the dtype of the operands."""
+    """Register a function of arrays as a kernel; `own`: its result has its operands' dtype."""
 
     def run(*operands, **attrs):
         with np.errstate(all="ignore"):
