@@ -1,4 +1,4 @@
-"""`checkpoint`: the same bits for less memory, and an error where it could not keep that promise."""
+"""`checkpoint`: the same bits for less memory, or an error where it cannot keep that promise."""
 
 from __future__ import annotations
 

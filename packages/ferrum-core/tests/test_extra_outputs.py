@@ -195,8 +195,8 @@ def test_hooks_of_inputs_run_once_with_the_total(rules: Rules) -> None:
         x, w = leaf(4), leaf(4, seed=1)
         h = x * 2
         seen: list[str] = []
-        h.register_hook(lambda g: seen.append("h"))
-        w.register_hook(lambda g: seen.append("w"))
+        h.register_hook(lambda g, seen=seen: seen.append("h"))
+        w.register_hook(lambda g, seen=seen: seen.append("w"))
         out = function(h, w)[0] + h * w
         fe.grad((out * out).sum(), [x, w], create_graph=True)
         assert sorted(seen) == ["h", "w"]

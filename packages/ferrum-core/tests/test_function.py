@@ -1,4 +1,4 @@
-"""Custom functions: what they save, what reaches their backward, and how often they differentiate."""
+"""Custom functions: what they save, what reaches their backward, and derivatives of any order."""
 
 from __future__ import annotations
 

@@ -400,7 +400,7 @@ def test_second_order_through_writes() -> None:
 
 
 def test_a_layout_that_only_the_original_has() -> None:
-    """The reshape is a view of this base, whose memory runs by columns, and of no row-major copy."""
+    """The reshape is a view of this base, whose memory runs by columns, but of no copy by rows."""
     x, w = leaf(np.ones((2, 3))), leaf(np.arange(1.0, 7.0))
     base = x.t() + 0
     flat = base.t().reshape(-1)

@@ -1,4 +1,4 @@
-"""Memory: graphs die with the last tensor that needs them, however deep, and training does not grow."""
+"""Memory: graphs die with the last tensor that needs them, and training does not grow."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_walk_that_fails_leaves_nothing_either() -> None:
 
 
 def test_a_gradient_with_a_graph_lives_until_it_is_dropped() -> None:
-    """The one cycle there can be, as in PyTorch: `backward(create_graph=True)` puts it into .grad."""
+    """The one cycle there is, as in PyTorch: `backward(create_graph=True)` puts it into .grad."""
     x = leaf(3)
     (x * x * x).sum().backward(create_graph=True)
     refs = nodes_behind(x.grad)

@@ -1,4 +1,4 @@
-"""Recording on and off, and what else stands in the mode, across calls, threads, tasks, generators."""
+"""Recording on and off, and what else a mode holds, in calls, threads, tasks and generators."""
 
 from __future__ import annotations
 

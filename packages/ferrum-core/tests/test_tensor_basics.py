@@ -1,4 +1,4 @@
-"""What a tensor is to Python and NumPy: numbers, lists, arrays, containers, pickles, copies, text."""
+"""What a tensor is to Python and NumPy: numbers, lists, arrays, containers, pickles, text."""
 
 from __future__ import annotations
 

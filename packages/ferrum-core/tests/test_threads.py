@@ -1,4 +1,4 @@
-"""Threads: shared leaves, shared tensors, shared graphs, and graphs of their own, with serial bits."""
+"""Threads: shared leaves, tensors and graphs, and graphs of their own, with serial bits."""
 
 from __future__ import annotations
 

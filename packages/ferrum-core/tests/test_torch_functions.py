@@ -217,6 +217,27 @@ def test_the_larger_and_the_smaller(twins: Any, name: str) -> None:
         twins.agree(name, X, y)
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 2, -1, 3])
+def test_decimals(twins: Any, decimals: int) -> None:
+    for x in (X * 17.37, A([0.125, 0.375, 12.5, NAN, INF])):
+        twins.agree("round", x, decimals=decimals)
+    if decimals:  # PyTorch has no way to round integers to none
+        twins.refused("round", WHOLE, decimals=decimals)
+
+
+@pytest.mark.parametrize("mode", [None, "floor", "trunc", "bad"])
+def test_division_in_place(twins: Any, mode: str | None) -> None:
+    for x, y in ((X * 9, Y), (WHOLE * 7, WHOLE - 8), (WHOLE, 2.5), (X, 0.3)):
+        twins.agree(lambda t, u: t.detach().clone().div_(u, rounding_mode=mode), x, y, order=0)
+    twins.agree(lambda t: t.clone().div_(0.3, rounding_mode=mode), X)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_the_older_name_of_the_correction(twins: Any, unbiased: bool) -> None:
+    for name, dim in product(("var", "std"), (0, -1, (0, 1))):
+        twins.agree(name, np.outer(X, Y), dim, unbiased=unbiased, keepdim=True)
+
+
 # ---- questions
 
 
@@ -243,3 +264,29 @@ def test_equal_and_allclose(twins: Any, first: int) -> None:
 def test_tolerances(twins: Any, tolerance: tuple[float, float]) -> None:
     for gap in (0.01, 0.06, 0.11, 0.5):
         twins.agree("allclose", A([1.0, -2.0]), A([1.0, -2.0]) + gap, *tolerance, order=0)
+
+
+def test_set_grad_enabled_takes_effect_at_once(twins: Any) -> None:
+    def states(x: Any) -> list[bool]:
+        library = of(x)
+        found = []
+
+        def note() -> None:
+            found.append(library.is_grad_enabled())
+
+        try:
+            library.set_grad_enabled(False)
+            note()
+            with library.set_grad_enabled(True):
+                note()
+                library.set_grad_enabled(False)
+                note()
+            note()
+            library.set_grad_enabled(True)(note)()
+            note()
+        finally:
+            library.set_grad_enabled(True)
+        note()
+        return found
+
+    twins.agree(states, X, order=0)

@@ -193,6 +193,7 @@ def test_masks(twins: Any, mask: Any) -> None:
 def test_nonzero(twins: Any, dtype: Any) -> None:
     for x in (A([[0, 1, 0], [2, 0, 3]]), A(0), A(5), np.zeros((0, 2)), np.ones((2, 0, 2))):
         twins.agree("nonzero", x.astype(dtype), order=0)
+        twins.agree("nonzero", x.astype(dtype), as_tuple=True, order=0)
         if dtype is np.bool_:
             twins.agree("where", x.astype(dtype), order=0)
     twins.agree("nonzero", A([NAN, 0, -0.0]), order=0)

@@ -59,7 +59,7 @@ def _tensors(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
 def where(condition: Tensor, input: Operand | None = None, other: Operand | None = None) -> Any:
     """Return `input` where the condition holds, else `other`; alone, the indices where it holds."""
     if input is None or other is None:
-        return (condition if condition.ndim else condition.reshape(1)).nonzero().unbind(1)
+        return condition.nonzero(as_tuple=True)
     return choose(condition, input, other)
 
 

@@ -195,9 +195,32 @@ def enable_grad() -> GradSwitch:
     return GradSwitch(True)
 
 
+class GradSetting(GradSwitch):
+    """A switch that is set where it is made: for good, or until the block it opens ends."""
+
+    __slots__ = ("_entered",)
+
+    def __init__(self, grad: bool) -> None:
+        super().__init__(grad)
+        super().__enter__()
+        self._entered = False
+
+    def __enter__(self) -> None:
+        if self._entered:
+            super().__enter__()
+        self._entered = True
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return `function` run inside this switch, which around it is as it was before."""
+        if not self._entered:
+            self.__exit__()
+            self._entered = True
+        return super().__call__(function)
+
+
 def set_grad_enabled(mode: bool) -> GradSwitch:
-    """Record inside if `mode` is true."""
-    return GradSwitch(mode)
+    """Record from here on if `mode` is true; with it in a `with`, only until the block ends."""
+    return GradSetting(mode)
 
 
 def is_grad_enabled() -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ferrum import autograd, ops
 from ferrum.backend import ABI, Backend, Kernel, Kernels
 from ferrum.device import Device, KernelCache
-from ferrum.dtypes import DType, DTypeLike, as_dtype, float32, is_floating
+from ferrum.dtypes import DTYPES, DType, DTypeLike, as_dtype, float32, is_floating
 from ferrum.errors import ArgumentError, FerrumError, UnsupportedError
 from ferrum.mode import Mode, Observer, using
 from ferrum.op import OPS, Op
@@ -92,15 +92,22 @@ def _look_up(name: str) -> Op[..., Any] | None:
 def _best(device: Device, op: Op[..., Any], dtype: DType | None, order: int) -> Support:
     """Return the best answer over the op's samples, and over all dtypes if none is wanted."""
     stage = _stage(device)
-    best = Support(reason=f"{op.name} has no samples to try it with")
-    dtypes = [dtype] if dtype else sorted(device.backend.dtypes, key=lambda each: each != float32)
-    for each in dtypes:
+    answers = []
+    for each in [dtype] if dtype else _dtypes(device):
         for sample in _good_samples(op):
-            answer = _tried(stage, op, sample, each, order)
-            if answer.native:
-                return answer
-            best = best if best else answer
-    return best
+            answers.append(_tried(stage, op, sample, each, order))
+            if answers[-1].native:
+                return answers[-1]
+    nothing = Support(reason=f"{op.name} has no samples to try it with")
+    return next(filter(None, answers), answers[0] if answers else nothing)
+
+
+def _dtypes(device: Device) -> list[DType]:
+    """Return the dtypes of a device, the one first that a reason for a no is best given for."""
+    return sorted(
+        (each for each in DTYPES if each in device.backend.dtypes),
+        key=lambda each: each is not float32,
+    )
 
 
 def _good_samples(op: Op[..., Any]) -> Iterator[Sample]:

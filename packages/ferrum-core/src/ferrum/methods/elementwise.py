@@ -187,9 +187,14 @@ class Elementwise(Operators):
         """Return self without its fraction."""
         return ops.trunc(self)
 
-    def round(self) -> Tensor:
-        """Return the nearest integer, the even one at a half."""
-        return ops.round(self)
+    def round(self, *, decimals: int = 0) -> Tensor:
+        """Return the nearest integer, or the nearest number of so many decimals; even at a half."""
+        if decimals == 0:
+            return ops.round(self)
+        if not is_floating(self.dtype):
+            raise DTypeError(f"round: expected a float tensor for decimals, got {self.dtype.name}")
+        scale = 10.0 ** abs(decimals)
+        return ops.round(self * scale) / scale if decimals > 0 else ops.round(self / scale) * scale
 
     def square(self) -> Tensor:
         """Return self * self."""
@@ -246,7 +251,18 @@ class Elementwise(Operators):
         """Put `value` where `mask` holds."""
         return ops.copy_(self, as_tensor(self).masked_fill(mask, value))
 
-    mul_, div_, pow_ = Operators.__imul__, Operators.__itruediv__, Operators.__ipow__
+    def div_(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+        """Divide self by `other`, rounded as in `div`."""
+        if rounding_mode is None:
+            return in_place("divide")(self, other)
+        value = as_tensor(self).div(other, rounding_mode=rounding_mode)
+        if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
+            raise DTypeError(
+                f"div_: a {value.dtype.name} result does not fit into {self.dtype.name}"
+            )
+        return ops.copy_(self, value)
+
+    mul_, pow_ = Operators.__imul__, Operators.__ipow__
     remainder_, floor_divide_ = Operators.__imod__, Operators.__ifloordiv__
 
     def exp_(self) -> Tensor:

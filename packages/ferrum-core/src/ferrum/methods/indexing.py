@@ -78,8 +78,10 @@ class Indexing(TensorBase):
         shape = broadcast_shapes("masked_select", self.shape, mask.shape)
         return as_tensor(self).expand(shape)[mask.expand(shape)]
 
-    def nonzero(self) -> Tensor:
-        """Return the indices of the elements that are not 0, a tensor (count, ndim)."""
+    def nonzero(self, *, as_tuple: bool = False) -> Any:
+        """Return the indices of what is not 0: a tensor (count, ndim), or a tuple of columns."""
+        if as_tuple:
+            return _vector(self).nonzero().unbind(1)
         return ops.nonzero(self)
 
 

@@ -60,13 +60,31 @@ class Reductions(TensorBase):
         x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
         return x._along(ops.mean, dim, keepdim)
 
-    def var(self, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-        """Return the variance along `dim`, with Bessel's correction unless `correction` is 0."""
-        return self._along(ops.var, dim, keepdim, correction=correction)
+    def var(
+        self,
+        dim: Dim = None,
+        *,
+        correction: float = 1,
+        keepdim: bool = False,
+        unbiased: bool | None = None,
+    ) -> Tensor:
+        """Return the variance along `dim`, with Bessel's correction unless `correction` is 0.
 
-    def std(self, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-        """Return the standard deviation along `dim`, corrected unless `correction` is 0."""
-        return root(self.var(dim, correction=correction, keepdim=keepdim), 2)
+        `unbiased`, PyTorch's older name, means a correction of 1 or 0.
+        """
+        corrected = correction if unbiased is None else int(unbiased)
+        return self._along(ops.var, dim, keepdim, correction=corrected)
+
+    def std(
+        self,
+        dim: Dim = None,
+        *,
+        correction: float = 1,
+        keepdim: bool = False,
+        unbiased: bool | None = None,
+    ) -> Tensor:
+        """Return the standard deviation along `dim`: the square root of `var`."""
+        return root(self.var(dim, correction=correction, keepdim=keepdim, unbiased=unbiased), 2)
 
     def amax(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return the largest element along `dim`; equals share the gradient."""
