@@ -107,9 +107,10 @@ def draw_digits(figure: Any, images: Any, labels: Any, guesses: Any) -> None:
     """Draw a grid of digits, the mistakes in red."""
     rows, columns = 6, 10
     wrong = guesses != labels
-    # all mistakes, as far as there is room, among digits picked at random
+    # a random choice, with the mistakes in it, up to 20
     order = np.random.default_rng(0).permutation(len(wrong))
-    chosen = order[np.argsort(~wrong[order], kind="stable")][: rows * columns]
+    rank = np.where(wrong[order], 2 * (wrong[order].cumsum() > 20), 1)
+    chosen = order[np.argsort(rank, kind="stable")][: rows * columns]
     for cell, i in zip(figure.subplots(rows, columns).flat, np.sort(chosen), strict=True):
         color, width, weight = (RED, 2, "bold") if wrong[i] else (GREY, 0.5, None)
         text = f"{guesses[i]}, not {labels[i]}" if wrong[i] else f"{guesses[i]}"

@@ -146,3 +146,45 @@ def test_a_second_walk_does_not_write_into_the_seed_of_the_first() -> None:
     for _ in range(2):
         (x + 0).backward(seed)
     assert (x.grad.tolist(), seed.tolist()) == ([2.0, 2.0], [1.0, 1.0])
+
+
+def test_a_gradient_that_has_a_graph_is_not_written() -> None:
+    x = leaf([2.0])
+    (x * x * x).backward(create_graph=True)
+    first = x.grad
+    (x * 5).backward()
+    assert (first.tolist(), x.grad.tolist()) == ([12.0], [17.0])
+    assert not x.grad.requires_grad
+    assert fe.grad(first, x)[0].tolist() == [12.0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x.prod(1),
+        lambda x: x.prod((), True),
+        lambda x: x[0, 0].prod(),
+        lambda x: x.sum(1),
+        lambda x: x.mean(1, True),
+        lambda x: x.amax(1),
+        lambda x: x.max(1).values,
+        lambda x: x.sort(1).values,
+        lambda x: x.cumsum(1),
+        lambda x: x.clamp(-9, 9),
+        lambda x: x.flip(1),
+        lambda x: x.repeat(1, 1),
+        lambda x: fe.cat([x]),
+        lambda x: x[[0, 1]],
+        lambda x: x.to(fe.float64, copy=True),
+        lambda x: x.clone(),
+        lambda x: x.abs(),
+    ],
+)
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_op_that_is_no_view_returns_memory_of_its_own(call: Any, grad: bool) -> None:
+    """Also where there is nothing to do: along an axis of size 1, of a tensor of one dimension."""
+    x = fe.ones(2, 1, dtype=fe.float64, requires_grad=grad)
+    y = x * 1
+    out = call(y)
+    out.mul_(5)
+    assert y.tolist() == [[1.0], [1.0]]

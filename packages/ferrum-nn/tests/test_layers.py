@@ -186,3 +186,9 @@ def test_init_errors():
         nn.init.calculate_gain("silu")
     assert nn.init.calculate_gain("leaky_relu") == pytest.approx(sqrt(2 / (1 + 0.01**2)))
     assert nn.init.calculate_gain("tanh") == 5 / 3
+
+
+def test_linear_as_a_function():
+    x, weight, bias = fe.ones(2, 3), fe.ones(4, 3), fe.arange(4.0)
+    assert F.linear(x, weight).tolist() == [[3] * 4] * 2
+    assert F.linear(x, weight, bias)[0].tolist() == [3, 4, 5, 6]

@@ -18,7 +18,9 @@ REDUCTIONS = ("none", "mean", "sum")
 def reduced(each, reduction, total=None):
     if reduction == "none":
         return each
-    return each.sum() / (each.size if total is None else total) if reduction == "mean" else each.sum()
+    return (
+        each.sum() / (each.size if total is None else total) if reduction == "mean" else each.sum()
+    )
 
 
 def log_softmax(x):
@@ -102,9 +104,7 @@ def test_class_indices_and_their_probabilities_agree(problem, reduction, smoothi
     results = []
     for y in (target, hot):
         scores = fe.tensor(x, requires_grad=True)
-        loss = F.cross_entropy(
-            scores, fe.tensor(y), reduction=reduction, label_smoothing=smoothing
-        )
+        loss = F.cross_entropy(scores, fe.tensor(y), reduction=reduction, label_smoothing=smoothing)
         loss.sum().backward()
         results.append((loss.detach().numpy(), scores.grad.numpy()))
     for one, other in zip(*results, strict=True):

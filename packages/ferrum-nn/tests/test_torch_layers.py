@@ -35,9 +35,7 @@ def same_gradients(ours, theirs, our_leaves, their_leaves):
     """Compare the gradients of weighted sums, and the gradients of those."""
     seed = np.cos(np.arange(ours.numel())).reshape(ours.shape)
     one = fe.grad((ours * fe.tensor(seed)).sum(), our_leaves, create_graph=True)
-    two = torch.autograd.grad(
-        (theirs * torch.tensor(seed)).sum(), their_leaves, create_graph=True
-    )
+    two = torch.autograd.grad((theirs * torch.tensor(seed)).sum(), their_leaves, create_graph=True)
     for a, b in zip(one, two, strict=True):
         close(a, b)
     total, other = sum((a * a).sum() for a in one), sum((b * b).sum() for b in two)

@@ -374,8 +374,8 @@ def _through_fallback(node: Node, grads: list[Tensor | None], create_graph: bool
     inputs = node.inputs()
     if node.op.compose is None:
         raise GradientError(
-            f"{node.name}: its gradient reads extra outputs, so it takes a fallback to differentiate "
-            f"it again"
+            f"{node.name}: its gradient reads extra outputs, so that it takes a fallback to "
+            f"differentiate it again"
         )
     with using(current().with_grad(True)):  # it is off where the rule gave way to a first gradient
         outs = node.op.compose(*inputs, **node.attrs)

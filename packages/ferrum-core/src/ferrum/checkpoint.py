@@ -43,7 +43,7 @@ class _Recorder(Observer):
         self.nodes.append(node)
 
     def take(self) -> list[Node]:
-        """Return the nodes, and forget them: a mode that someone keeps shall not keep them alive."""
+        """Return the nodes, and forget them: whoever keeps the mode shall not keep them alive."""
         nodes, self.nodes = self.nodes, []
         return nodes
 
@@ -82,7 +82,8 @@ class _Frame:
     def _again(self) -> list[Any]:
         if any(storage.version != version for storage, version in self.given):
             raise GradientError(
-                "checkpoint: an argument was changed in place since the function ran; clone() it first"
+                "checkpoint: an argument was changed in place since the function ran; "
+                "clone() it first"
             )
         recorder = _Recorder()
         before = default_generator.get_state()

@@ -75,7 +75,7 @@ class Function:
 
 
 def _own(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
-    """Return `out`, or a copy where it is, or shows the memory of, something with its own history."""
+    """Return `out`, or a copy where it is an argument, a view, or has a history of its own."""
     if not isinstance(out, Tensor):
         raise OperandError(
             f"{cls.__name__}: expected forward to return tensors, got {type(out).__name__}"

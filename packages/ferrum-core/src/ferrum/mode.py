@@ -7,7 +7,7 @@ another mode sets a new one and puts the old one back, so threads and tasks neve
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -135,10 +135,8 @@ class GradSwitch:
         self._tokens.append(_mode.set(_mode.get().with_grad(self._grad)))
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with suppress(ValueError):  # a generator may end in another thread than it began in
             _mode.reset(self._tokens.pop())
-        except ValueError:  # a generator that ends in another thread or task than it began in
-            pass
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         """Return `function` run inside this switch; of a generator, each of its steps."""

@@ -128,7 +128,7 @@ class Op(Generic[P, R]):
         self.keeps = tuple((i, only.get(i)) for i, _ in self.keeps)
 
     def kept(self, edges: Edges) -> list[int | None]:
-        """Return what to keep of a call whose inputs have `edges`: indices, None for what is not."""
+        """Return the indices of what a call whose inputs have `edges` keeps, None for what not."""
         return [i if only is None or edges[only] is not None else None for i, only in self.keeps]
 
     def fallback(self, compose: Callable[..., R]) -> Callable[..., R]:
@@ -226,7 +226,7 @@ class Op(Generic[P, R]):
         return self._apart(self.compose(*args, **attrs), args)
 
     def _apart(self, result: Any, args: tuple[Any, ...]) -> Any:
-        """Return what the fallback made, copied where it is an operand or shows an operand's memory."""
+        """Return what the fallback made, or a copy where that is, or is a view of, an operand."""
         if self.writes:
             return result
         if isinstance(result, tuple):

@@ -93,7 +93,7 @@ def _best(device: Device, op: Op[..., Any], dtype: DType | None, order: int) -> 
     """Return the best answer over the op's samples, and over all dtypes if none is wanted."""
     stage = _stage(device)
     answers = []
-    for each in [dtype] if dtype else _dtypes(device):
+    for each in _dtypes(device) if dtype is None else [dtype]:
         for sample in _good_samples(op):
             answers.append(_tried(stage, op, sample, each, order))
             if answers[-1].native:

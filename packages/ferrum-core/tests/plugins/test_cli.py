@@ -27,7 +27,7 @@ def test_help_names_the_commands(capsys):
 
 
 def test_help_loads_nothing_heavy(site):
-    said = site.code("""
+    said = site.unmeasured().code("""
         import sys
         from ferrum import cli
         try:

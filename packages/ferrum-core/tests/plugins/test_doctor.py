@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import sys
+from importlib.metadata import EntryPoint, PathDistribution
 from pathlib import Path
 
 import pytest
@@ -178,7 +179,7 @@ def copied(site):
     site.add("ferrum-core", points, {}, version=version)
     (info,) = site.folder.glob("ferrum_core-*.dist-info")
     (info / "RECORD").write_text("\n".join(record), encoding="utf-8")
-    return site
+    return site.unmeasured()
 
 
 def test_files_are_compared_with_what_was_installed(copied):
@@ -221,6 +222,44 @@ def test_a_folder_that_stands_before_the_installed_package(copied, tmp_path_fact
     )
     assert f"'import ferrum' finds {before / 'ferrum' / '__init__.py'}, not" in done.stdout
     assert "rename what is in the way" in done.stdout
+
+
+def test_what_is_not_whole(tmp_path):
+    info = tmp_path / "ferrum_core-1.0.dist-info"
+    info.mkdir()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"good").digest()).rstrip(b"=").decode()
+    rows = [f"ferrum/{name},sha256={digest},4\n" for name in ("a.py", "b.py", "c.py")]
+    (info / "RECORD").write_text("".join(rows) + "other/x.py,,\n", encoding="utf-8")
+    (info / "METADATA").write_text("Name: ferrum-core\nVersion: 1.0\n", encoding="utf-8")
+    (tmp_path / "ferrum").mkdir()
+    (tmp_path / "ferrum" / "a.py").write_bytes(b"good")
+    (tmp_path / "ferrum" / "b.py").write_bytes(b"changed")
+    files, shadow = installation.problems({"ferrum-core": PathDistribution(info)})
+    assert files.what == "ferrum/b.py and 1 more: missing, or not what ferrum-core installed"
+    assert shadow.what.startswith(f"'import ferrum' finds {PACKAGE / '__init__.py'}, not")
+
+
+def test_doctor_ends_where_ferrum_does_not_import(monkeypatch):
+    monkeypatch.delattr(fe, "plugins")
+    monkeypatch.setitem(sys.modules, "ferrum.plugins", None)
+    report = doctor.examine()
+    assert report.problems[-1].what.startswith("ferrum itself does not import: ImportError")
+    assert not report.plugins
+
+
+def test_a_module_without_a_spec_has_no_path(monkeypatch):
+    odd = type(sys)("odd")
+    odd.__spec__ = None
+    monkeypatch.setitem(sys.modules, "odd", odd)
+    assert doctor._path(EntryPoint("odd", "odd:plugin", "ferrum.backends")) == ""
+
+
+def test_plugins_whose_module_is_not_there(site):
+    site.add("absent", {"ferrum.backends": {"gone": "gone:plugin"}, "ferrum.ops": {"no": "no"}}, {})
+    done = site.run("-m", "ferrum", "doctor")
+    assert "gone        broken: absent 1.0\n\n" in done.stdout
+    assert "no          broken: absent 1.0\n\n" in done.stdout
+    assert "ModuleNotFoundError: No module named 'gone'" in done.stdout
 
 
 def test_a_core_without_metadata():

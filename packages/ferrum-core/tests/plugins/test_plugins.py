@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -15,7 +16,7 @@ TRAP = "raise RuntimeError('imported')"
 def test_import_ferrum_imports_no_plugin_and_nothing_to_find_one_with(site):
     site.add_backend("trap", TRAP)
     site.add("trap-ops", {"ferrum.ops": {"trap": "trap_ops"}}, {"trap_ops.py": TRAP})
-    said = site.code("""
+    said = site.unmeasured().code("""
         import sys
         import ferrum as fe
         needless = ("pluggy", "importlib.metadata", "sysconfig", "ferrum.reference")
@@ -50,6 +51,11 @@ def test_a_device_that_is_not_there():
     )
     with pytest.raises(DeviceError, match="this machine has 1 of kind 'reference'"):
         fe.device("reference:1")
+
+
+def test_an_entry_point_without_a_distribution():
+    point = EntryPoint("loose", "nowhere:plugin", "ferrum.backends")
+    assert str(plugins.source_of(point)).startswith("plugin 'loose' of an-unknown-distribution")
 
 
 def test_the_hint_for_the_core_names_the_core():

@@ -81,6 +81,11 @@ def test_dtypes_are_those_of_the_backend_of_the_rule_and_of_the_kernel():
         HERE.supports("add", dtype="float8")
 
 
+def test_an_operand_of_a_fixed_dtype_that_the_device_lacks():
+    device = device_with("gather", dtypes=frozenset({fe.float32}))
+    assert device.supports("gather").reason == "device 'mine' has no int64"
+
+
 def test_a_kernel_for_some_dtypes_alone():
     only = frozenset({fe.float32})
     backend = Forbidden(
