@@ -11,7 +11,7 @@ from ferrum.graph import Edge, Storage, View
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
-    from ferrum.tensor import Tensor as Tensor
+    from ferrum.tensor import Tensor as Tensor  # noqa: PLC0414 - `bind_tensor` exports it
 
 
 class TensorBase:

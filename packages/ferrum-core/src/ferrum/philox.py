@@ -67,12 +67,12 @@ def blocks(first: int, count: int, key: Key) -> npt.NDArray[np.uint64]:
     """Return blocks `first` ... `first + count - 1` as little-endian uint64 (count, 2).
 
     Row b holds the two 64-bit draws of block `first + b`; seen as uint32 it holds the four words.
-    Each round maps words (a, b, c, d) under key words (k, l) to
-    (high(c * M1) ^ b ^ k, low(c * M1), high(a * M0) ^ d ^ l, low(a * M0)), then steps the key.
+    Each round maps words (a, b, c, d) under key words (k0, k1) to
+    (high(c * M1) ^ b ^ k0, low(c * M1), high(a * M0) ^ d ^ k1, low(a * M0)), then steps the key.
     """
     seed, offset = key
     a, b, c, d = _counters(first, count, offset)
-    k, l = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
+    k0, k1 = seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
     # Words sit in 64-bit lanes, so one product gives both halves; in place, it is twice as fast.
     product0, product1 = np.empty_like(a), np.empty_like(a)
     for _ in range(ROUNDS):
@@ -80,13 +80,13 @@ def blocks(first: int, count: int, key: Key) -> npt.NDArray[np.uint64]:
         np.multiply(c, np.uint64(MULTIPLIERS[1]), out=product1)
         np.right_shift(product1, _HALF, out=a)
         a ^= b
-        a ^= np.uint64(k)
+        a ^= np.uint64(k0)
         np.right_shift(product0, _HALF, out=c)
         c ^= d
-        c ^= np.uint64(l)
+        c ^= np.uint64(k1)
         np.bitwise_and(product1, _LOW, out=b)
         np.bitwise_and(product0, _LOW, out=d)
-        k, l = (k + WEYL[0]) & 0xFFFFFFFF, (l + WEYL[1]) & 0xFFFFFFFF
+        k0, k1 = (k0 + WEYL[0]) & 0xFFFFFFFF, (k1 + WEYL[1]) & 0xFFFFFFFF
     out = np.empty((count, 2), _DRAW64)
     out[:, 0] = a | b << _HALF
     out[:, 1] = c | d << _HALF
@@ -311,10 +311,12 @@ def normal(shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
     |x| is at most 8.293 (p = 2**-54). Raises DTypeError for a dtype that is not floating-point.
     """
     found = _floating("normal", dtype)
-    transform: Callable[[UInt64s], Float64s] = _quantile
-    if found is bfloat16:
-        transform = lambda words: _as_bfloat16(_quantile(words))
+    transform = _narrow_quantile if found is bfloat16 else _quantile
     return _generate("normal", shape, found, key, _DRAW64, transform)
+
+
+def _narrow_quantile(words: UInt64s) -> Float64s:
+    return _as_bfloat16(_quantile(words))
 
 
 def check_range(low: int, high: int, dtype: DType) -> None:
