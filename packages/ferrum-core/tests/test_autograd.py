@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import ferrum as fe
 from ferrum import Tensor
 from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from ferrum.op import OPS
 
 QUIET = settings(deadline=None, derandomize=True, max_examples=60, database=None)
 POINTS = np.linspace(0.3, 1.7, 5)
@@ -363,3 +364,21 @@ def test_a_gradient_rule_of_the_wrong_dtype_is_named() -> None:
     x = leaf([1.0])
     with pytest.raises(GradientError, match="float32.*float64"):
         Wrong.apply(x).backward()
+
+
+def test_a_gradient_rule_of_the_wrong_length_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = leaf([1.0]), leaf([2.0])
+    monkeypatch.setattr(OPS["core.add"], "vjp", lambda g: (g,))
+    with pytest.raises(GradientError, match=r"core\.add: its gradient has 1 values for 2 inputs"):
+        (x + y).backward()
+
+
+def test_nodes_can_be_looked_at() -> None:
+    x, y = leaf([1.0]), leaf([2.0])
+    node = (x * y + y).grad_fn
+    assert repr(node).startswith("<core.add #")
+    product, last = node.next_nodes
+    assert (product.name, last) == ("core.multiply", y.edge.node)
+    assert product.next_nodes == (x.edge.node, y.edge.node)
+    assert [each.name for each in fe.cat([x, y]).grad_fn.next_nodes] == ["Leaf", "Leaf"]
+    assert x.edge.node.sequence < y.edge.node.sequence < product.sequence < node.sequence

@@ -188,3 +188,41 @@ def test_an_op_that_is_no_view_returns_memory_of_its_own(call: Any, grad: bool) 
     out = call(y)
     out.mul_(5)
     assert y.tolist() == [[1.0], [1.0]]
+
+
+# ---- another memory for the same leaf
+
+
+def test_adopting_keeps_identity_gradient_and_hooks() -> None:
+    x = leaf([1.0, 2.0])
+    calls: list[str] = []
+    x.register_hook(lambda g: calls.append("hook"))
+    x.register_post_accumulate_grad_hook(lambda t: calls.append("accumulated"))
+    (x * 3).sum().backward()
+    source = fe.tensor([5.0, 6.0])
+    assert x.adopt(source) is x
+    assert (x.tolist(), x.dtype, x.is_leaf, x.requires_grad) == ([5.0, 6.0], fe.float32, True, True)
+    assert (x.grad.tolist(), x.grad.dtype) == ([3.0, 3.0], fe.float32)
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [5.0, 5.0]
+    assert calls == ["hook", "accumulated"] * 2
+    constant = fe.ones(2).adopt(source)
+    assert not constant.requires_grad
+    source.fill_(9)
+    assert (x.tolist(), constant.tolist()) == ([9.0, 9.0], [9.0, 9.0])
+
+
+def test_adopted_memory_has_one_version() -> None:
+    x, source = leaf([1.0, 2.0]), fe.tensor([5.0, 6.0])
+    x.adopt(source)
+    y = x * x
+    source.add_(1)
+    with pytest.raises(GradientError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_only_leaves_adopt() -> None:
+    x = leaf([1.0, 2.0])
+    for other in (x * 2, fe.ones(3)[:2]):
+        with pytest.raises(GradientError, match="adopt: expected a leaf that is no view"):
+            other.adopt(fe.ones(2))

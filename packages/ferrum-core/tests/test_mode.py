@@ -70,6 +70,30 @@ def test_one_switch_may_be_entered_twice() -> None:
     assert records()
 
 
+def test_set_grad_enabled_switches_at_once_as_a_statement() -> None:
+    with fe.enable_grad():
+        fe.set_grad_enabled(False)
+        assert not records()
+        with fe.enable_grad():
+            assert records()
+        assert not records()
+        with fe.set_grad_enabled(True):
+            assert records()
+        assert not records()
+        fe.set_grad_enabled(True)
+    assert records()
+
+
+def test_set_grad_enabled_as_a_decorator_switches_nothing_else() -> None:
+    @fe.set_grad_enabled(False)
+    def evaluate() -> bool:
+        return records()
+
+    assert records()
+    assert evaluate() is evaluate() is False
+    assert records()
+
+
 # ---- decorators
 
 

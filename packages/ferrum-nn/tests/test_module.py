@@ -1,4 +1,4 @@
-"""Modules: what they hold, how it is named, saved, loaded, moved, copied and shown."""
+"""Modules: what they hold and how it is named, what switches them, how they look."""
 
 import pytest
 from hypothesis import given
@@ -6,10 +6,7 @@ from hypothesis import strategies as st
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum.errors import (
-    OperandError,
-    UnsupportedError,
-)
+from ferrum.errors import OperandError, UnsupportedError
 
 
 class Block(nn.Module):

@@ -35,6 +35,11 @@ class Kernel(NamedTuple):
     dtypes: frozenset[DType] | None = None
 
 
+def as_kernel(found: Kernel | Callable[..., Any]) -> Kernel:
+    """Return an entry of a backend's `kernels`: a plain function is a Kernel of revision 1."""
+    return found if isinstance(found, Kernel) else Kernel(found)
+
+
 Kernels: TypeAlias = Mapping[str, "Kernel | Callable[..., Any]"]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ferrum.base import TensorBase
 from ferrum.errors import GradientError
-from ferrum.graph import Node, storage_of
+from ferrum.graph import storage_of
 from ferrum.mode import Mode, Observer, current, observing, using
-from ferrum.node import Recall
+from ferrum.node import Recall, SavingNode
 from ferrum.random import default_generator
 
 
@@ -31,18 +31,18 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         out = function(*args, **kwargs)
     for index, node in enumerate(recorder.take()):
         frame.add(node)
-        node.saved = _Saved(frame, index)  # type: ignore[attr-defined]
+        node.saved = _Saved(frame, index)
     return out
 
 
 class _Recorder(Observer):
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
+        self.nodes: list[SavingNode] = []
 
-    def recorded(self, node: Node) -> None:
+    def recorded(self, node: SavingNode) -> None:
         self.nodes.append(node)
 
-    def take(self) -> list[Node]:
+    def take(self) -> list[SavingNode]:
         """Return the nodes, and forget them: whoever keeps the mode shall not keep them alive."""
         nodes, self.nodes = self.nodes, []
         return nodes
@@ -67,10 +67,10 @@ class _Frame:
         self.versions: list[list[tuple[Any, int]]] = []
         self.values: list[Any] | None = None
 
-    def add(self, node: Node) -> None:
+    def add(self, node: SavingNode) -> None:
         """Remember the step that `node` is, and which memory it read."""
         self.steps.append(_step(node))
-        self.versions.append(_versions(node.saved))  # type: ignore[attr-defined]
+        self.versions.append(_versions(node.saved))
 
     def value(self, index: int) -> Any:
         """Return what step `index` saved."""
@@ -100,16 +100,16 @@ class _Frame:
                 f"{len(nodes)} steps instead of {len(self.steps)}, or others"
             )
         for node, old in zip(nodes, self.versions, strict=True):
-            for (storage, version), (now, later) in zip(old, _versions(node.saved), strict=True):  # type: ignore[attr-defined]
+            for (storage, version), (now, later) in zip(old, _versions(node.saved), strict=True):
                 if storage is now and version != later:
                     raise GradientError(
                         f"checkpoint: {node.name} read a tensor that was changed in place since; "
                         f"clone() it first"
                     )
-        return [node.saved for node in nodes]  # type: ignore[attr-defined]
+        return [node.saved for node in nodes]
 
 
-def _step(node: Node) -> Any:
+def _step(node: SavingNode) -> Any:
     """Return what a step must have in common with the same step of another run."""
     shapes = [(edge.shape, edge.dtype) for edge in node.all_edges()]
     return node.name, getattr(node, "attrs", None), shapes

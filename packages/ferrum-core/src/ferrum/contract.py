@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ferrum.backend import ABI, Backend, Kernel
+from ferrum.backend import ABI, Backend, Kernel, as_kernel
 from ferrum.dtypes import DTYPES, DType
 from ferrum.errors import PluginError
 
@@ -82,7 +82,7 @@ def _check_kernels(kernels: Any, source: Source) -> None:
     for name, found in kernels.items():
         if not isinstance(name, str) or "." not in name:
             raise source.fault(f"expected op names such as 'core.add' in kernels, got {name!r}")
-        _check_kernel(name, found if isinstance(found, Kernel) else Kernel(found), source)
+        _check_kernel(name, as_kernel(found), source)
 
 
 def _check_kernel(name: str, kernel: Kernel, source: Source) -> None:

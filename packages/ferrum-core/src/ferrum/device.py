@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
-from ferrum.backend import Array, Backend, Kernel
+from ferrum.backend import Array, Backend, Kernel, as_kernel
 from ferrum.dtypes import DTypeLike
 from ferrum.errors import UnsupportedError
 
@@ -92,7 +92,7 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
         found = self.backend.kernels.get(op.name)
         if found is None:
             return None
-        kernel = found if isinstance(found, Kernel) else Kernel(found)
+        kernel = as_kernel(found)
         if kernel.revision != op.revision:
             self.ignored[op.name] = (
                 f"kernel of revision {kernel.revision}, the op is at revision {op.revision}"

@@ -30,6 +30,7 @@ float64: DType = np.dtype(np.float64)
 FLOATS = (float16, bfloat16, float32, float64)
 INTEGERS = (uint8, int8, int16, int32, int64)
 DTYPES: tuple[DType, ...] = (bool_, *INTEGERS, *FLOATS)
+NAMES = frozenset(dtype.name for dtype in DTYPES)
 
 # bool < integers < floats: operands of a higher category decide the result's dtype.
 CATEGORY: dict[DType, int] = {

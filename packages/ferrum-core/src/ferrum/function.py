@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferrum import ops
 from ferrum.dtypes import is_floating
 from ferrum.errors import GradientError, OperandError
-from ferrum.graph import Node, Pieces, edge_to, next_sequence
+from ferrum.graph import Pieces, edge_to, next_sequence
 from ferrum.mode import current, using
-from ferrum.node import recall, restore, save
+from ferrum.node import SavingNode, recall, restore, save
 from ferrum.tensor import Tensor
-
-if TYPE_CHECKING:
-    from ferrum.device import Device
 
 
 class Context:
@@ -84,10 +81,10 @@ def _own(cls: type, out: Any, args: Sequence[Any]) -> Tensor:
     return ops.copy(out.detach()) if shared else out
 
 
-class FunctionNode(Node):
+class FunctionNode(SavingNode):
     """A recorded call of a custom function."""
 
-    __slots__ = ("context", "device", "function", "places", "saved", "specs")
+    __slots__ = ("context", "function", "places", "specs")
 
     def __init__(
         self,
@@ -104,9 +101,9 @@ class FunctionNode(Node):
         self.hooks = None
         self.outputs = len(outs)
         self.sequence = next_sequence()
-        self.device: Device = outs[0].device
+        self.device = outs[0].device
         self.specs = [(out.shape, out.dtype, out.device) for out in outs]
-        self.saved: Any = [save(each) for each in context._to_save]
+        self.saved = [save(each) for each in context._to_save]
         # what a saved tensor was: an output (its index), or something with a history (its edge)
         smooth = [
             is_floating(out.dtype) and id(out) not in context._not_differentiable for out in given
@@ -165,10 +162,6 @@ class FunctionNode(Node):
                     f"{type(each).__name__}"
                 )
         return pieces[: len(self.edges)]
-
-    def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
 
 
 def _place(tensor: Tensor | None, results: Sequence[Tensor | None]) -> Any:

@@ -16,7 +16,7 @@ from ferrum.errors import OperandError
 
 if TYPE_CHECKING:
     from ferrum.device import Device
-    from ferrum.graph import Node
+    from ferrum.node import SavingNode
     from ferrum.op import Op
 
 
@@ -48,7 +48,7 @@ class Observer:
     def ran(self, op: Op[..., Any], device: Device, native: bool) -> None:
         """`op` has run on `device` by a kernel of its own, or is about to be decomposed there."""
 
-    def recorded(self, node: Node) -> None:
+    def recorded(self, node: SavingNode) -> None:
         """`node` has been added to the graph."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ferrum import base
 from ferrum.errors import GradientError
@@ -14,16 +14,30 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 
-class OpNode(Node):
-    """A recorded call of an op: what its gradient rule needs, and nothing else."""
+class SavingNode(Node):
+    """A node that saves values for its gradient, on one device."""
 
-    __slots__ = ("attrs", "device", "op", "saved")
+    __slots__ = ("device", "saved")
+
+    device: Device
+    saved: list[Any] | Recall | None  # None once the graph has been freed
+
+    def free(self) -> None:
+        """Drop the saved tensors."""
+        self.saved = None
+
+
+class OpNode(SavingNode):
+    """A recorded call of an op: what its gradient rule needs, and nothing else.
+
+    `saved` is what the rule reads; then, where that includes extra outputs, the inputs for the
+    fallback.
+    """
+
+    __slots__ = ("attrs", "op")
 
     op: Op[..., Any]
     attrs: dict[str, Any]
-    device: Device
-    # what the rule reads; then, where that includes extra outputs, the inputs for the fallback
-    saved: list[Any] | Recall | None
 
     @property
     def name(self) -> str:
@@ -56,10 +70,6 @@ class OpNode(Node):
             for entry, edge in zip(entries, self.edges, strict=True)
         )
 
-    def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
-
 
 def save(value: Any) -> Any:
     """Return what a node keeps of `value`: the array, and the version that it must still have."""
@@ -74,12 +84,12 @@ def save(value: Any) -> Any:
 class Recall:
     """Stands for what a node would have saved; `checkpoint` computes it again."""
 
-    def recall(self) -> Any:
+    def recall(self) -> list[Any] | Recall | None:
         """Return what the node saved."""
         raise NotImplementedError
 
 
-def recall(node: Any) -> list[Any]:
+def recall(node: SavingNode) -> list[Any]:
     """Return what `node` saved, computed again where a checkpoint dropped it."""
     while isinstance(node.saved, Recall):
         node.saved = node.saved.recall()
@@ -87,10 +97,10 @@ def recall(node: Any) -> list[Any]:
         raise GradientError(
             f"{node.name}: its graph has been freed; pass retain_graph=True to the first backward"
         )
-    return cast("list[Any]", node.saved)
+    return node.saved
 
 
-def restore(node: Any, entry: Any, edge: Any, create_graph: bool) -> Any:
+def restore(node: SavingNode, entry: Any, edge: Any, create_graph: bool) -> Any:
     """Return a saved value as a tensor; with its history, `edge`, where that is wanted.
 
     An int for `edge` is the index of an output of `node` itself.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ferrum.contract import Source
 
+START = 60.0  # seconds within which Python must start and import ferrum, on the slowest machine
 MARGIN = 0.5  # seconds before the limit when the process writes down where it hangs
 
 
@@ -38,23 +39,20 @@ def probe(group: str, point: EntryPoint, limit: float) -> dict[str, Any]:
     from ferrum.plugins import source_of
 
     source = source_of(point)
-    with tempfile.TemporaryDirectory() as folder:
-        report, errors = Path(folder) / "report.json", Path(folder) / "errors.txt"
-        with errors.open("wb") as stderr:
-            ended = _run(_command(report, group, source, limit), source, stderr, limit)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        child = [sys.executable, "-P", "-X", "faulthandler", "-m", "ferrum.probe"]
+        words = [name, group, source.name, source.distribution, str(limit)]
+        ended = _run([*child, *words], source, folder, limit)
+        report = folder / "report.json"
         if report.exists():
             found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
             return found
-        return _obituary(point, source, ended, errors.read_text("utf-8", "replace"), limit)
+        errors = (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
+        return _obituary(point, source, ended, errors, limit)
 
 
-def _command(report: Path, group: str, source: Source, limit: float) -> list[str]:
-    deadline = str(time.time() + limit)
-    child = [sys.executable, "-P", "-X", "faulthandler", "-m", "ferrum.probe"]
-    return [*child, str(report), group, source.name, source.distribution, deadline]
-
-
-def _run(command: list[str], source: Source, stderr: Any, limit: float) -> int | None:
+def _run(command: list[str], source: Source, folder: Path, limit: float) -> int | None:
     """Run `command`; return its exit status, None if it had to be ended."""
     environment = {
         **os.environ,
@@ -62,16 +60,32 @@ def _run(command: list[str], source: Source, stderr: Any, limit: float) -> int |
         "FERRUM_PLUGINS": source.distribution,  # no other plugin shall have a part in this
     }
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(
-        command, stdin=quiet, stdout=quiet, stderr=stderr, env=environment, start_new_session=True
-    ) as child:
+    with (
+        (folder / "errors.txt").open("wb") as stderr,
+        subprocess.Popen(
+            command,
+            stdin=quiet,
+            stdout=quiet,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        ) as child,
+    ):
         try:
+            _await(child, folder / "begun")
             return child.wait(limit)
         except subprocess.TimeoutExpired:
             return None
         finally:
             if child.poll() is None:
                 _end(child)
+
+
+def _await(child: subprocess.Popen[bytes], begun: Path) -> None:
+    """Wait until the process turns to the plugin: its time is counted from there."""
+    latest = time.monotonic() + START
+    while child.poll() is None and not begun.exists() and time.monotonic() < latest:
+        time.sleep(0.02)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -114,22 +128,25 @@ def _innermost(errors: str) -> str:
 
 def main(argv: list[str]) -> None:
     """Load one plugin and write down what it is."""
-    report, group, name, distribution, deadline = argv
-    left = float(deadline) - time.time() - MARGIN
-    faulthandler.dump_traceback_later(max(left, 0.1))
+    folder, group, name, distribution, limit = argv
     from ferrum.errors import FerrumError
+    from ferrum.plugins import installed, source_of
 
+    points = installed(group, name)
+    point = next(each for each in points if source_of(each).distribution == distribution)
+    (Path(folder) / "begun").touch()
+    faulthandler.dump_traceback_later(max(float(limit) - MARGIN, 0.1))
     try:
-        found = _examine(group, name, distribution)
+        found = _examine(group, point)
     except FerrumError as error:
         found = {
             "error": getattr(error, "what", str(error)),
             "mend": getattr(error, "mend", ""),
             "at": _innermost_frame(error.__cause__),
         }
-    whole = Path(f"{report}.new")
+    whole = Path(folder) / "report.new"
     whole.write_text(json.dumps(found), encoding="utf-8")
-    whole.replace(report)
+    whole.replace(Path(folder) / "report.json")
 
 
 def _innermost_frame(error: BaseException | None) -> str:
@@ -143,11 +160,10 @@ def _innermost_frame(error: BaseException | None) -> str:
     return places[-1] if places else ""
 
 
-def _examine(group: str, name: str, distribution: str) -> dict[str, Any]:
+def _examine(group: str, point: EntryPoint) -> dict[str, Any]:
     from ferrum.names import BACKENDS, OPS
-    from ferrum.plugins import installed, load, source_of
+    from ferrum.plugins import load
 
-    point = next(p for p in installed(group, name) if source_of(p).distribution == distribution)
     looks = {BACKENDS: _look_at_backend, OPS: _look_at_ops}
     found = load(point) if group not in looks else looks[group](point)
     module = sys.modules[point.module]
@@ -165,16 +181,13 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _look_at_backend(point: EntryPoint) -> dict[str, Any]:
-    from ferrum.backend import Kernel
+    from ferrum.backend import as_kernel
     from ferrum.plugins import device, device_count, source_of, watched
 
     backend = device(point.name).backend
     with watched(source_of(point), "info()"):
         info = {str(key): str(value) for key, value in backend.info().items()}
-    kernels = {
-        name: found.revision if isinstance(found, Kernel) else 1
-        for name, found in backend.kernels.items()
-    }
+    kernels = {name: as_kernel(found).revision for name, found in backend.kernels.items()}
     return {
         "abi": list(backend.abi),
         "count": device_count(point.name),

@@ -24,6 +24,10 @@ class TensorLike(Protocol):
         ...
 
 
+# What a gradient rule gets as `needs`: an entry per input, None where no gradient is wanted.
+Needs: TypeAlias = tuple[TensorLike | None, ...]
+
+
 class Spec(NamedTuple):
     """The shape and dtype that an operation will produce."""
 

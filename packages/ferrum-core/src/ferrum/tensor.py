@@ -6,10 +6,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ferrum import autograd, ops
 from ferrum.base import bind_tensor
-from ferrum.device import Device
-from ferrum.dtypes import is_floating
+from ferrum.dtypes import as_dtype, is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
 from ferrum.graph import Edge, Handle, Leaf, Node, edge_to, hooks_of, storage_of
 from ferrum.methods.conversion import Conversion
@@ -17,6 +18,7 @@ from ferrum.methods.elementwise import Elementwise
 from ferrum.methods.indexing import Indexing
 from ferrum.methods.reductions import Reductions
 from ferrum.methods.shaping import Shaping
+from ferrum.plugins import device as find_device
 from ferrum.printing import tensor_text
 
 
@@ -151,11 +153,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
     def detach(self) -> Tensor:
         """Return a tensor that shares memory with self and does not require grad."""
-        out = (
-            type(self)(self.array, self.device)
-            if type(self) is Tensor
-            else Tensor(self.array, self.device)
-        )
+        out = Tensor(self.array, self.device)
         out.storage = storage_of(self)
         return out
 
@@ -243,12 +241,7 @@ def _unpickled(
     device: str,
     requires_grad: bool,
 ) -> Tensor:
-    import numpy as np
-
-    from ferrum.dtypes import as_dtype
-    from ferrum.plugins import device as find_device
-
-    where: Device = find_device(device)
+    where = find_device(device)
     array = np.frombuffer(bytearray(data), as_dtype(dtype)).reshape(shape)
     out = kind.__new__(kind)  # whose own constructor may take something else
     Tensor.__init__(out, where.from_numpy(array), where)

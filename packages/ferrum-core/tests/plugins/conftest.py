@@ -49,7 +49,7 @@ class Site:
         self.dropped = ("FERRUM_",)  # environment variables that Python shall not see
 
     def unmeasured(self) -> Site:
-        """Leave coverage out: it imports much itself, and would count a copy of ferrum as ferrum."""
+        """Leave coverage out: it imports much itself, and would count a copy of ferrum."""
         self.dropped = ("FERRUM_", "COV_", "COVERAGE_")
         return self
 

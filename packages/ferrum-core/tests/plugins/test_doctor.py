@@ -243,7 +243,7 @@ def test_doctor_ends_where_ferrum_does_not_import(monkeypatch):
     monkeypatch.delattr(fe, "plugins")
     monkeypatch.setitem(sys.modules, "ferrum.plugins", None)
     report = doctor.examine()
-    assert report.problems[-1].what.startswith("ferrum itself does not import: ImportError")
+    assert report.problems[-1].what.startswith("ferrum itself does not import: ModuleNot")
     assert not report.plugins
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeAlias, TypeVar
 
 from ferrum import Device, Tensor, bfloat16, float16, float32, float64
-from ferrum.dtypes import DTYPES, DTypeLike, as_dtype, is_floating
+from ferrum.dtypes import NAMES, DTypeLike, as_dtype, is_floating
 from ferrum.errors import DTypeError, OperandError, UnsupportedError
 from ferrum.graph import Handle
 from ferrum_nn import hooks, state
 from ferrum_nn.errors import NameTakenError, UnknownNameError
 from ferrum_nn.hooks import Hooks
-from ferrum_nn.parameter import Parameter
+from ferrum_nn.parameter import Parameter, clear_grad
 from ferrum_nn.state import IncompatibleKeys
 
 Hook: TypeAlias = Callable[..., Any]
@@ -167,13 +167,17 @@ class Module:
     # ---- state
 
     def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+        self,
+        *,
+        destination: dict[str, Tensor] | None = None,
+        prefix: str = "",
+        keep_vars: bool = False,
     ) -> dict[str, Tensor]:
         """Return the parameters and persistent buffers by name.
 
         They share memory with the module; they have no history, unless `keep_vars`.
         """
-        found: dict[str, Tensor] = {} if destination is None else destination
+        found = {} if destination is None else destination
         for name, each in _members(self):
             if isinstance(each, Module):
                 each.state_dict(destination=found, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
@@ -213,7 +217,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or set them to zero in place."""
         for parameter in self.parameters():
-            clear(parameter, set_to_none)
+            clear_grad(parameter, set_to_none)
 
     def apply(self, fn: Callable[[Module], None]) -> Self:
         """Call `fn` with each module inside this one, then with this one. Returns self."""
@@ -238,7 +242,7 @@ class Module:
         for arg in args:
             if isinstance(arg, Tensor):
                 device, dtype = arg.device, arg.dtype
-            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in _DTYPE_NAMES):
+            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in NAMES):
                 device = arg
             elif arg is not None:
                 dtype = arg
@@ -405,12 +409,3 @@ def _found(module: Module, target: str, named: Iterator[tuple[str, T]], what: st
 
 _CONTAINERS = (list, tuple, dict)
 _HELD = (Parameter, Module, *_CONTAINERS)
-_DTYPE_NAMES = frozenset(dtype.name for dtype in DTYPES)
-
-
-def clear(parameter: Tensor, set_to_none: bool) -> None:
-    """Drop the gradient of `parameter`, or set it to zero in place."""
-    if set_to_none:
-        parameter.grad = None
-    elif parameter.grad is not None:
-        parameter.grad = parameter.grad.detach().zero_()

@@ -19,3 +19,11 @@ class Parameter(Tensor):
         super().__init__(source.array, source.device)
         self.storage = source.storage
         self.requires_grad_(requires_grad)
+
+
+def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
+    """Drop the gradient of `parameter`, or set it to zero in place."""
+    if set_to_none:
+        parameter.grad = None
+    elif parameter.grad is not None:
+        parameter.grad = parameter.grad.detach().zero_()

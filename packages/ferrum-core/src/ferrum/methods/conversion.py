@@ -47,18 +47,14 @@ class Conversion(TensorBase):
         `x.to(fe.float64)`, `x.to("cuda")`, `x.to("cuda", fe.float16)`, `x.to(other)`. Where nothing
         changes it is self, unless `copy`.
         """
-        if (
-            len(args) == 1
-            and args[0].__class__ is type(dtypes.float32)
-            and not (device or dtype or copy)
-        ):
-            return (
-                as_tensor(self) if args[0] is self.array.dtype else ops.astype(self, dtype=args[0])
-            )
+        if len(args) == 1 and isinstance(args[0], np.dtype) and not (device or dtype or copy):
+            # a short road for what promotion asks of every operand
+            same = args[0] is self.array.dtype
+            return as_tensor(self) if same else ops.astype(self, dtype=as_dtype(args[0]))
         for arg in args:
             if isinstance(arg, TensorBase):
                 dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, Device) or (isinstance(arg, str) and not _names_dtype(arg)):
+            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dtypes.NAMES):
                 device = arg
             else:
                 dtype = arg
@@ -208,7 +204,3 @@ class Conversion(TensorBase):
         out.grad = None if with_grad is None else with_grad.clone()
         memo[id(self)] = out
         return out
-
-
-def _names_dtype(name: str) -> builtins.bool:
-    return any(dtype.name == name for dtype in dtypes.DTYPES)

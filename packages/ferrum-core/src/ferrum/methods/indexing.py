@@ -120,12 +120,12 @@ def _entry(x: Tensor, entry: Any) -> Any:
     if entry is None or entry is Ellipsis or isinstance(entry, slice):
         return entry
     if isinstance(entry, TensorBase):
-        return _index_tensor(x, as_tensor(entry))
+        return _index_tensor(as_tensor(entry))
     if isinstance(entry, (bool, np.bool_)):
-        return _index_tensor(x, _on_device_of(x, np.asarray(entry)))
+        return _index_tensor(_on_device_of(x, np.asarray(entry)))
     if isinstance(entry, (list, tuple, np.ndarray)):
         array = np.asarray(entry) if len(entry) else np.zeros(0, np.int64)
-        return _index_tensor(x, _on_device_of(x, array))
+        return _index_tensor(_on_device_of(x, array))
     try:
         return entry.__index__()
     except AttributeError:
@@ -142,12 +142,10 @@ def _on_device_of(x: Tensor, array: Any) -> Tensor:
     return type(x)(x.device.from_numpy(array), x.device)
 
 
-def _index_tensor(x: Tensor, index: Tensor) -> Tensor:
+def _index_tensor(index: Tensor) -> Tensor:
     if CATEGORY[index.dtype] > 1:
         raise DTypeError(f"getitem: expected integer or bool indices, got {index.dtype.name}")
-    if index.dtype is not bool_:
-        return index.to(int64)
-    return index
+    return index if index.dtype is bool_ else index.to(int64)
 
 
 def _axes_of(entry: Any) -> int:
@@ -173,13 +171,11 @@ def _split(x: Tensor, entries: Sequence[Any]) -> tuple[Key, list[Tensor | None] 
             axis += 1
         elif isinstance(entry, TensorBase):
             picked = _picks(x, as_tensor(entry), axis)
-            if not as_tensor(entry).ndim and entry.dtype is bool_:
-                key.append(None)  # a 0-d mask picks from a new axis
-            for each in picked:
-                if axis < x.ndim and not (entry.dtype is bool_ and not entry.ndim):
-                    key.append((0, x.shape[axis], 1))
-                    axis += 1
-                indices.append(each)
+            covered = x.shape[axis : axis + _axes_of(entry)]
+            # a 0-d mask covers no axis: it picks from a new one
+            key += [(0, size, 1) for size in covered] if covered else [None]
+            indices += picked
+            axis += len(covered)
         else:
             key.append(_position(entry, x.shape[axis], x))
             axis += 1

@@ -16,7 +16,6 @@ from ferrum.ops.families import (
     NAN,
     NUMBERS,
     WHOLE,
-    Needs,
     Operand,
     binary,
     shape_of,
@@ -25,7 +24,7 @@ from ferrum.ops.families import (
 )
 from ferrum.ops.views import zeros_of
 from ferrum.promotion import SCALARS
-from ferrum.spec import Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler, Samples
     from ferrum.tensor import Tensor
 
-Needs: TypeAlias = "tuple[TensorLike | None, ...]"
 Operand: TypeAlias = "TensorLike | float"
 Unary: TypeAlias = "Op[[TensorLike], Tensor]"
 Binary: TypeAlias = "Op[[Operand, Operand], Tensor]"
 
-ANY, NUMBERS, FLOATS, WHOLE, TRUTH = "bif", "if", "f", "bi", "b"
+ANY, NUMBERS, FLOATS, WHOLE = "bif", "if", "f", "bi"
 INF, NAN = math.inf, math.nan
 EXTREME = (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN)
 _KIND = "bif"  # by category: bool, integers, floats

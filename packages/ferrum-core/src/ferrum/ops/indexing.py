@@ -9,14 +9,13 @@ from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OutOfRangeError, ShapeError
 from ferrum.op import op
 from ferrum.ops.views import getitem, view_scatter, zeros_of
-from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
 
 Indices = Sequence[TensorLike | None]
-Needs = tuple[TensorLike | None, ...]
 
 
 def _whole(name: str, index: TensorLike) -> None:

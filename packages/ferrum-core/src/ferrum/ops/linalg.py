@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ferrum.dtypes import bool_, float32, float64
 from ferrum.errors import DTypeError, ShapeError
 from ferrum.op import op
-from ferrum.spec import Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
@@ -36,9 +36,7 @@ def matmul(a: TensorLike, b: TensorLike) -> Spec:
 
 
 @matmul.gradient
-def _(
-    g: Tensor, a: Tensor, b: Tensor, *, needs: tuple[TensorLike | None, ...]
-) -> tuple[Tensor | None, Tensor | None]:
+def _(g: Tensor, a: Tensor, b: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
     return (
         None if needs[0] is None else matmul(g, b.mT),
         None if needs[1] is None else matmul(a.mT, g),

@@ -12,7 +12,7 @@ from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
 from ferrum.op import op
 from ferrum.philox import check_range
-from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
@@ -210,7 +210,7 @@ def copy_(x: TensorLike, y: TensorLike) -> Spec:
 
 
 @copy_.gradient
-def _(g: Tensor, *, needs: tuple[TensorLike | None, ...]) -> tuple[Tensor | None, ...]:
+def _(g: Tensor, *, needs: Needs) -> tuple[Tensor | None, ...]:
     return None, None if needs[1] is None else g.to(needs[1].dtype)
 
 

@@ -10,7 +10,7 @@ from ferrum.dtypes import float32
 from ferrum.errors import OutOfRangeError, ShapeError
 from ferrum.op import OPS, op
 from ferrum.ops.memory import check_shape, copy, copy_, full
-from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.graph import Path
@@ -181,9 +181,7 @@ def _(x: Tensor, src: Tensor, *, path: Path) -> Tensor:
 
 
 @view_scatter.gradient
-def _(
-    g: Tensor, *, path: Path, needs: tuple[TensorLike | None, ...]
-) -> tuple[Tensor | None, Tensor | None]:
+def _(g: Tensor, *, path: Path, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
     inner = g
     for step, attrs in path:
         inner = step(inner, **attrs)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ferrum import plugins
+from ferrum import ops, plugins
 from ferrum.device import Device
 from ferrum.dtypes import CATEGORY, DType, bool_, float64, is_floating
 from ferrum.errors import FerrumError
@@ -63,6 +63,18 @@ def outputs_of(op: Op[..., Any], args: Sequence[Any], result: Any) -> list[Tenso
     return among([args[i] for i in op.writes] if op.writes else [result], Tensor)
 
 
+def is_keyed(op: Op[..., Any]) -> bool:
+    """Return whether `op` draws random numbers from a `key`: other ones in each dtype."""
+    return "key" in op.attributes and not op.view
+
+
+def with_copies(op: Op[..., Any], args: Iterable[Any]) -> list[Any]:
+    """Return `args` with copies of what `op` writes, for leaves must not be written."""
+    return [
+        nested(ops.copy, [arg], Tensor)[0] if i in op.writes else arg for i, arg in enumerate(args)
+    ]
+
+
 def in_dtype(given: Input, dtype: DType | None) -> Array:
     """Return the values of `given` in its own dtype, else in `dtype`.
 
@@ -95,11 +107,6 @@ class Call:
     attrs: dict[str, Any]
     open: tuple[int, ...] = ()
     smooth: bool = True
-
-    @property
-    def keyed(self) -> bool:
-        """Whether the op draws random numbers from a `key`: other ones in each dtype."""
-        return "key" in self.op.attributes and not self.op.view
 
     @property
     def arrays(self) -> list[Array]:
@@ -150,7 +157,7 @@ class Call:
 
     def lifted(self) -> Call:
         """Return the call in float64, but with the operands as they were rounded before."""
-        if self.keyed:
+        if is_keyed(self.op):
             return self
         attrs = {name: _wide(value) for name, value in self.attrs.items()}
         return replace(self, operands=nested(lifted, self.promoted()), attrs=attrs)
@@ -170,9 +177,7 @@ class Call:
     @property
     def wanted(self) -> list[Array]:
         """The arrays that the call must give."""
-        assert not isinstance(
-            self.expected, FerrumError
-        )  # such calls are only asked for their error
+        assert not isinstance(self.expected, FerrumError)  # those are only asked for their error
         return self.expected
 
     def dtypes(self, device: Device) -> set[DType]:

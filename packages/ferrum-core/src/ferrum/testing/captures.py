@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferrum import capture, ops
+from ferrum import capture
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.errors import CaptureError
 from ferrum.tensor import Tensor
-from ferrum.testing.calls import Array, Call, download, nested, outputs_of, upload
+from ferrum.testing.calls import Array, Call, download, nested, outputs_of, upload, with_copies
 from ferrum.testing.differences import has_gradient, pulled, seeds_of
 from ferrum.testing.failures import ConformanceFailure, NotApplicable, excerpt
 
@@ -41,11 +41,7 @@ class Program:
         """Return the results, and after them the gradients of the operands."""
         op, count = self.call.op, len(self.call.arrays)
         rest = iter(tensors)
-        args = nested(lambda _: next(rest), self.call.operands)
-        args = [
-            nested(ops.copy, [arg], Tensor)[0] if i in op.writes else arg
-            for i, arg in enumerate(args)
-        ]
+        args = with_copies(op, nested(lambda _: next(rest), self.call.operands))
         outs = outputs_of(op, args, op(*args, **self.attrs))
         leaves = [x for x in tensors[:count] if x.requires_grad]
         if not leaves:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ferrum import plugins
+from ferrum import names, plugins
 from ferrum.device import Device
 from ferrum.dtypes import DTYPES, DType, is_floating
 from ferrum.errors import ArgumentError, DTypeError, FerrumError, UnsupportedError
 from ferrum.op import OPS, Op
 from ferrum.samples import Input, Sample
 from ferrum.testing import captures, checks, gradients
-from ferrum.testing.calls import Call, among, call_of, samples_of, takes_dtypes
+from ferrum.testing.calls import Call, among, call_of, is_keyed, samples_of, takes_dtypes
 from ferrum.testing.differences import has_gradient
 from ferrum.testing.failures import ConformanceFailure, NotApplicable
 from ferrum.testing.layouts import LAYOUTS, suits
@@ -119,17 +119,14 @@ def selected(patterns: Sequence[str] | None = None) -> list[Op[..., Any]]:
     """
     plugins.load_ops()
     if patterns is None:
-        homes = {point.value.partition(":")[0].partition(".")[0] for point in _op_modules()}
+        libraries = plugins.entry_points(names.OPS)
+        homes = {point.module.partition(".")[0] for point in libraries}
         return [op for op in _sorted() if op.rule.__module__.partition(".")[0] in homes]
     found = {pattern: [op for op in _sorted() if _matches(op, pattern)] for pattern in patterns}
     for pattern, matched in found.items():
         if not matched:
             raise ArgumentError(f"conformance: no op is called {pattern!r}; see: ferrum ops")
     return sorted({op for matched in found.values() for op in matched}, key=lambda op: op.name)
-
-
-def _op_modules() -> list[Any]:
-    return list(plugins.entry_points("ferrum.ops"))
 
 
 def _sorted() -> list[Op[..., Any]]:
@@ -156,7 +153,7 @@ def aspects_of(op: Op[..., Any], device: Device) -> list[str]:
     native = device.kernels[op] is not None
     if not native and op.compose is None:
         return ["samples", "kernel"]
-    keyed = "key" in op.attributes and not op.view
+    keyed = is_keyed(op)
     floats = _takes_floats(op, device)
     asked = {
         "value": not keyed,
@@ -244,7 +241,7 @@ class _Plan:
         ]
         wide = call.dtype in (None, widest(device))
         named = {
-            "random" if call.keyed else "value": layouts,
+            "random" if is_keyed(op) else "value": layouts,
             **dict.fromkeys(IN_EVERY_LAYOUT, layouts),
             "fallback": layouts if op.compose is not None and device.kernels[op] else [],
             "capture": layouts[:1],

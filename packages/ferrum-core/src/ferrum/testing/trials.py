@@ -6,13 +6,12 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from ferrum import ops
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.mode import current, no_grad
 from ferrum.promotion import promoted
 from ferrum.tensor import Tensor
-from ferrum.testing.calls import Array, Call, nested, outputs_of
+from ferrum.testing.calls import Array, Call, nested, outputs_of, with_copies
 from ferrum.testing.layouts import Placed, constant_along, place
 
 
@@ -63,10 +62,7 @@ class Trial:
 
     def recorded(self) -> list[Tensor]:
         """Return the floating-point outputs with the graph behind them; leaves are not written."""
-        args = [
-            nested(ops.copy, [arg], Tensor)[0] if i in self.op.writes else arg
-            for i, arg in enumerate(self.args)
-        ]
+        args = with_copies(self.op, self.args)
         outs = outputs_of(self.op, args, self.op(*args, **self.attrs))
         return [out for out in outs if is_floating(out.dtype)]
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ferrum import Spec, TensorLike, op
 from ferrum.dtypes import bool_, float32, float64
 from ferrum.errors import DTypeError, ShapeError
+from ferrum.spec import Needs
 
 if TYPE_CHECKING:
     from ferrum import Tensor
     from ferrum.samples import Sample, Sampler
-
-Needs: TypeAlias = "tuple[TensorLike | None, ...]"
 
 
 @op(ulp=4, scale=8.0)

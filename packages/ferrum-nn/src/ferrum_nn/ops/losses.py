@@ -6,20 +6,18 @@ A loss and its gradient are ops of their own, so that a backend may do each in o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ferrum import Spec, TensorLike, op, where, zeros_like
 from ferrum.dtypes import DType, float32, int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from ferrum.spec import Needs, Shape
 
 if TYPE_CHECKING:
     from typing import Any
 
     from ferrum import Tensor
     from ferrum.samples import Sample, Sampler
-
-Needs: TypeAlias = "tuple[TensorLike | None, ...]"
-Shape: TypeAlias = tuple[int, ...]
 
 
 def reduced_shape(name: str, shape: Shape, reduction: str) -> Shape:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from ferrum import Tensor, enable_grad, full, no_grad
 from ferrum.errors import ArgumentError, OperandError, UnsupportedError
 from ferrum_nn.errors import StateDictError
-from ferrum_nn.module import clear
+from ferrum_nn.parameter import clear_grad
 from ferrum_nn.state import as_tensor
 
 Group: TypeAlias = dict[str, Any]
@@ -64,7 +64,7 @@ class Optimizer:
         """Drop the gradients of all parameters, or set them to zero in place."""
         for group in self.param_groups:
             for param in group["params"]:
-                clear(param, set_to_none)
+                clear_grad(param, set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient.
