@@ -49,8 +49,9 @@ class Conversion(TensorBase):
         """
         if len(args) == 1 and isinstance(args[0], np.dtype) and not (device or dtype or copy):
             # a short road for what promotion asks of every operand
-            same = args[0] is self.array.dtype
-            return as_tensor(self) if same else ops.astype(self, dtype=as_dtype(args[0]))
+            own = self.array.dtype
+            wanted = own if args[0] is own else as_dtype(args[0])
+            return as_tensor(self) if wanted is own else ops.astype(self, dtype=wanted)
         for arg in args:
             if isinstance(arg, TensorBase):
                 dtype, device = arg.dtype, arg.device
