@@ -148,3 +148,9 @@ class Twins:
 def twins() -> Iterator[Twins]:
     """The two libraries; skipped where PyTorch is missing."""
     yield Twins(pytest.importorskip("torch", reason="PyTorch is not installed"))
+
+
+@pytest.fixture(scope="session")
+def ours() -> Library:
+    """FERRUM alone, for tables that say themselves what is right."""
+    return Library(fe, fe.grad)

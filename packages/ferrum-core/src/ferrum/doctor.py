@@ -105,7 +105,7 @@ def _path(point: EntryPoint) -> str:
     """Return where a plugin's package is, without importing it."""
     try:
         spec = importlib.util.find_spec(point.module.partition(".")[0])
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, AttributeError):  # the last: its value is no name at all
         return ""
     return (spec.origin if spec else "") or ""
 

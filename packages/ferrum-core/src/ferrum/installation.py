@@ -16,8 +16,9 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, distributions, entry_points
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 from ferrum.names import CORE, normalized
 
@@ -42,7 +43,8 @@ def everything() -> dict[str, Distribution]:
     """Return the installed distributions by name: of two with one name, the first on the path."""
     found: dict[str, Distribution] = {}
     for each in distributions():
-        name = each.metadata["Name"]
+        metadata: Any = each.metadata
+        name = metadata.get("Name") if metadata else None
         if name:
             found.setdefault(normalized(name), each)
     return found
@@ -114,7 +116,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 def problems(found: dict[str, Distribution]) -> list[Problem]:
     """Return everything that is wrong with how FERRUM is installed."""
-    return [*_clashes(found), *_command(), *_files(found), *_shadow(found), *_versions(found)]
+    return [*_clashes(found), *_command(found), *_files(found), *_shadow(found), *_versions(found)]
 
 
 def _clashes(found: dict[str, Distribution]) -> Iterator[Problem]:
@@ -135,10 +137,10 @@ def _claims_ferrum(dist: Distribution) -> bool:
     return record.startswith("ferrum/") or "\nferrum/" in record or "ferrum" in tops
 
 
-def _command() -> Iterator[Problem]:
-    for point in entry_points(group="console_scripts", name="ferrum"):
-        name = normalized(point.dist.name) if point.dist else CORE
-        if name != CORE:
+def _command(found: dict[str, Distribution]) -> Iterator[Problem]:
+    for name, dist in found.items():
+        scripts = (dist.read_text("entry_points.txt") or "").partition("[console_scripts]")[2]
+        if name != CORE and re.search(r"^\s*ferrum\s*=", scripts.partition("[")[0], re.MULTILINE):
             yield Problem(
                 f"the command 'ferrum' may be that of {name}",
                 f"python -m ferrum, which is always this one, or: pip uninstall {name}",

@@ -46,10 +46,11 @@ _ops_loaded: dict[Source, PluginError | None] = {}
 
 
 def source_of(point: EntryPoint) -> Source:
-    """Return where `point` comes from."""
-    if point.dist is None:
-        return Source(point.name, "an-unknown-distribution", "")
-    return Source(point.name, normalized(point.dist.name), point.dist.version)
+    """Return where `point` comes from, also where its distribution has lost its metadata."""
+    metadata: Any = point.dist.metadata if point.dist else None
+    name = metadata.get("Name") if metadata else None
+    version = metadata.get("Version") if metadata else None
+    return Source(point.name, normalized(name or "an unknown distribution"), version or "?")
 
 
 def allow_list() -> frozenset[str] | None:
@@ -70,10 +71,32 @@ def is_allowed(point: EntryPoint) -> bool:
 
 def installed(group: str, name: str | None = None) -> list[EntryPoint]:
     """Return the entry points of `group`, the core's first, whether they may be loaded or not."""
-    from importlib.metadata import entry_points as find  # 30 ms that `import ferrum` shall not cost
+    # importlib.metadata takes 30 ms that `import ferrum` shall not cost.
+    from importlib.metadata import entry_points as find
 
-    points = find(group=group) if name is None else find(group=group, name=name)
-    return sorted(points, key=lambda each: (source_of(each).distribution != CORE, source_of(each)))
+    try:
+        points = list(find(group=group))
+    except Exception:  # one file that is malformed, anywhere, and nothing is found
+        points = _one_by_one(group)
+    named = [point for point in points if name in (None, point.name)]
+    return sorted(named, key=lambda each: (source_of(each).distribution != CORE, source_of(each)))
+
+
+def _one_by_one(group: str) -> list[EntryPoint]:
+    """Return the entry points of `group` of the distributions that can be read."""
+    from importlib.metadata import distributions
+
+    found: dict[Source, EntryPoint] = {}
+    for dist in distributions():
+        try:
+            for point in dist.entry_points.select(group=group):
+                found.setdefault(source_of(point), point)
+        except Exception:
+            warnings.warn(
+                f"the entry points of {dist.metadata.get('Name')!r} cannot be read; reinstall it",
+                stacklevel=2,
+            )
+    return list(found.values())
 
 
 def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:

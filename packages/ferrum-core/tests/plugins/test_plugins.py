@@ -77,6 +77,55 @@ def test_a_kind_without_devices(site):
     """)
 
 
+# ---- metadata that is broken
+
+
+def test_a_distribution_without_metadata_breaks_nothing(site):
+    site.add_backend("lost")
+    (info,) = site.folder.glob("ferrum_lost-*")
+    (info / "METADATA").unlink()
+    site.code("""
+        import ferrum as fe
+        assert fe.tensor([1.0], device="lost").tolist() == [1.0]
+        assert fe.tensor([1.0], device="reference").tolist() == [1.0]
+    """)
+    report = site.doctor()
+    assert report["ok"]
+    (lost,) = [each for each in report["plugins"] if each["name"] == "lost"]
+    assert (lost["distribution"], lost["version"]) == ("an unknown distribution", "?")
+
+
+def test_entry_points_that_cannot_be_read_break_nobody_else(site):
+    site.add_backend("fine")
+    site.add("junk", {}, {})
+    (site.folder / "junk-1.0.dist-info" / "entry_points.txt").write_text("[a]\njunk\n")
+    said = site.code("""
+        import warnings
+        import ferrum as fe
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            print(fe.tensor([1.0], device="fine"), fe.tensor([1.0], device="reference"))
+            print(caught[0].message)
+    """)
+    assert said.splitlines() == [
+        "tensor([1.], device='fine') tensor([1.])",
+        "the entry points of 'junk' cannot be read; reinstall it",
+    ]
+
+
+def test_an_entry_point_that_names_nothing(site):
+    site.add("odd", {"ferrum.backends": {"odd": "!!"}, "ferrum.ops": {"odd": "a:b:c"}}, {})
+    said = site.code("""
+        import ferrum as fe
+        try:
+            fe.device("odd")
+        except fe.errors.PluginError as error:
+            print(error)
+    """)
+    assert said.startswith("plugin 'odd' of odd 1.0: importing '!!' failed: ")
+    assert len(site.doctor()["problems"]) == 2
+
+
 # ---- two for one device
 
 

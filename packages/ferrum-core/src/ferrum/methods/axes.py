@@ -17,6 +17,10 @@ def one_axis(name: str, dim: int, ndim: int) -> int:
     As in PyTorch a 0-d tensor has the axis 0, which ops on one axis see as an axis of size 1.
     """
     room = max(ndim, 1)
+    try:
+        dim = index(dim)
+    except TypeError:
+        raise OperandError(f"{name}: expected an integer as dim, got {dim!r}") from None
     if not -room <= dim < room:
         raise OutOfRangeError(
             f"{name}: expected a dim from {-room} to {room - 1} for {ndim} dimensions, got {dim}"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, is_floating
-from ferrum.errors import ArgumentError, DTypeError, ShapeError
+from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
 from ferrum.methods.operators import Operand, Operators, in_place
 from ferrum.operands import operand
+from ferrum.ops.memory import check_number
 from ferrum.promotion import SCALARS, result_type
 
 if TYPE_CHECKING:
@@ -370,8 +371,15 @@ def fitting(x: Tensor, value: Any) -> Any:
         if CATEGORY[value.dtype] > CATEGORY[x.dtype]:
             raise DTypeError(f"masked_fill: {value.dtype.name} does not fit into {x.dtype.name}")
         return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise OperandError(
+            f"masked_fill: expected a number or a 0-d tensor, got {value!r}"
+        ) from None
     if CATEGORY[x.dtype] == 2:
-        return float(value)
-    if not float(value).is_integer() or (CATEGORY[x.dtype] == 0 and value not in (0, 1)):
+        return number
+    if not number.is_integer() or (CATEGORY[x.dtype] == 0 and value not in (0, 1)):
         raise DTypeError(f"masked_fill: {value!r} does not fit into {x.dtype.name}")
+    check_number("masked_fill", int(value), x.dtype)
     return bool(value) if CATEGORY[x.dtype] == 0 else int(value)
