@@ -115,6 +115,28 @@ def test_where_ours_is_nicer(label: str) -> None:
     assert repr(fe.tensor(values)) == text
 
 
+LONG = fe.arange(2000).reshape(2, 1000)
+TEXTS = {
+    "tensor([], size=(2, 0), dtype=int64)": fe.zeros(2, 0, dtype=fe.int64),
+    "tensor([1.5000, 0.2500], dtype=bfloat16)": fe.tensor([1.5, 0.25], dtype=fe.bfloat16),
+    "tensor([[ True],\n        [False]])": fe.tensor([[True], [False]]),
+    "tensor([[[1, 2]],\n\n        [[3, 4]]])": fe.tensor([[[1, 2]], [[3, 4]]]),
+    "tensor([[   0,    1,    2,  ...,  997,  998,  999],\n"
+    "        [1000, 1001, 1002,  ..., 1997, 1998, 1999]])": LONG,
+    "tensor([[0],\n        [1],\n        [2],\n        ...,\n        [7],\n        [8],\n"
+    "        [9]])": LONG[0, :10, None],
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts(text: str) -> None:
+    try:
+        fe.set_printoptions(threshold=9 if text.startswith("tensor([[0],") else None)
+        assert repr(TEXTS[text]) == text
+    finally:
+        fe.set_printoptions(precision=4, threshold=1000, edgeitems=3, linewidth=80)
+
+
 def test_notes() -> None:
     x = fe.tensor([1.0, 2.0], requires_grad=True)
     assert repr(x * 2) == "tensor([2., 4.], grad_fn=<core.multiply>)"

@@ -116,7 +116,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 def problems(found: dict[str, Distribution]) -> list[Problem]:
     """Return everything that is wrong with how FERRUM is installed."""
-    return [*_clashes(found), *_command(found), *_files(found), *_shadow(found), *_versions(found)]
+    return [*_clashes(found), *_commands(found), *_files(found), *_shadow(found), *_versions(found)]
 
 
 def _clashes(found: dict[str, Distribution]) -> Iterator[Problem]:
@@ -137,10 +137,15 @@ def _claims_ferrum(dist: Distribution) -> bool:
     return record.startswith("ferrum/") or "\nferrum/" in record or "ferrum" in tops
 
 
-def _command(found: dict[str, Distribution]) -> Iterator[Problem]:
+def _commands(found: dict[str, Distribution]) -> Iterator[Problem]:
     for name, dist in found.items():
-        scripts = (dist.read_text("entry_points.txt") or "").partition("[console_scripts]")[2]
-        if name != CORE and re.search(r"^\s*ferrum\s*=", scripts.partition("[")[0], re.MULTILINE):
+        try:
+            mine = dist.entry_points.select(group="console_scripts", name="ferrum")
+        except Exception:  # a line that is none, and every program that looks stumbles over it
+            what = f"the entry points of {name} {dist.version} cannot be read"
+            yield Problem(what, f"pip install --force-reinstall --no-deps {name}")
+            continue
+        if mine and name != CORE:
             yield Problem(
                 f"the command 'ferrum' may be that of {name}",
                 f"python -m ferrum, which is always this one, or: pip uninstall {name}",

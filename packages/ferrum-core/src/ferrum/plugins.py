@@ -21,7 +21,7 @@ from ferrum.errors import DeviceError, FerrumError, PluginError
 from ferrum.names import BACKEND_INFO, BACKENDS, CORE, OPS, normalized
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 SLOW = 4.0  # seconds until a plugin that has not finished is named
 
@@ -47,10 +47,14 @@ _ops_loaded: dict[Source, PluginError | None] = {}
 
 def source_of(point: EntryPoint) -> Source:
     """Return where `point` comes from, also where its distribution has lost its metadata."""
-    metadata: Any = point.dist.metadata if point.dist else None
+    return Source(point.name, *_name_and_version(point.dist))
+
+
+def _name_and_version(dist: Distribution | None) -> tuple[str, str]:
+    metadata: Any = dist.metadata if dist else None
     name = metadata.get("Name") if metadata else None
     version = metadata.get("Version") if metadata else None
-    return Source(point.name, normalized(name or "an unknown distribution"), version or "?")
+    return normalized(name or "an unknown distribution"), version or "?"
 
 
 def allow_list() -> frozenset[str] | None:
@@ -92,10 +96,8 @@ def _one_by_one(group: str) -> list[EntryPoint]:
             for point in dist.entry_points.select(group=group):
                 found.setdefault(source_of(point), point)
         except Exception:
-            warnings.warn(
-                f"the entry points of {dist.metadata.get('Name')!r} cannot be read; reinstall it",
-                stacklevel=2,
-            )
+            name, _ = _name_and_version(dist)
+            warnings.warn(f"the entry points of {name} cannot be read; reinstall it", stacklevel=2)
     return list(found.values())
 
 

@@ -55,7 +55,7 @@ def test_a_device_that_is_not_there():
 
 def test_an_entry_point_without_a_distribution():
     point = EntryPoint("loose", "nowhere:plugin", "ferrum.backends")
-    assert str(plugins.source_of(point)).startswith("plugin 'loose' of an-unknown-distribution")
+    assert str(plugins.source_of(point)).startswith("plugin 'loose' of an unknown distribution")
 
 
 def test_the_hint_for_the_core_names_the_core():
@@ -109,8 +109,12 @@ def test_entry_points_that_cannot_be_read_break_nobody_else(site):
     """)
     assert said.splitlines() == [
         "tensor([1.], device='fine') tensor([1.])",
-        "the entry points of 'junk' cannot be read; reinstall it",
+        "the entry points of junk cannot be read; reinstall it",
     ]
+    done = site.run("-W", "ignore", "-m", "ferrum", "doctor")
+    assert done.returncode == 1
+    assert "the entry points of junk 1.0 cannot be read" in done.stdout
+    assert "fine        ok: ferrum-fine 1.0" in done.stdout
 
 
 def test_an_entry_point_that_names_nothing(site):
