@@ -98,7 +98,7 @@ def test_arrays_keep_their_dtype_and_are_copied(x: np.ndarray[Any, Any]) -> None
         ([np.zeros(2, np.float32)], fe.float32, (1, 2)),
         ([enum.IntEnum("E", "A B").B], fe.int64, (1,)),
     ],
-    ids=repr,
+    ids=lambda each: "memoryview" if isinstance(each, memoryview) else repr(each),
 )
 def test_inferred_dtypes(data: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     out = fe.tensor(data)

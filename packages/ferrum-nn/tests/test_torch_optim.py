@@ -20,18 +20,10 @@ SGDS = [
     if not (n and (m == 0 or d != 0))
 ]
 ADAMS = [
-    {
-        "weight_decay": w,
-        "amsgrad": a,
-        "maximize": x,
-        "decoupled_weight_decay": d,
-        "betas": b,
-        "eps": 1e-6,
-    }
-    for w, a, x, d, b in itertools.product(
-        (0, 0.1), (False, True), (False, True), (False, True), ((0.9, 0.999), (0.0, 0.5))
-    )
+    {"weight_decay": w, "amsgrad": a, "maximize": x, "decoupled_weight_decay": d, "eps": 1e-6}
+    for w, a, x, d in itertools.product((0, 0.1), (False, True), (False, True), (False, True))
 ]
+ADAMS += [{"betas": (0.0, 0.5)}, {"betas": (0.5, 0.0)}]
 CASES = [pytest.param("SGD", each, id=f"SGD-{i}") for i, each in enumerate(SGDS)]
 CASES += [pytest.param("Adam", each, id=f"Adam-{i}") for i, each in enumerate(ADAMS)]
 
