@@ -264,6 +264,84 @@ def test_set_grad_enabled_takes_effect_at_once() -> None:
         fe.set_grad_enabled(True)
 
 
+def test_default_dtype() -> None:
+    try:
+        fe.set_default_dtype("float64")
+        assert fe.get_default_dtype() is fe.tensor([1.0]).dtype is fe.float64
+    finally:
+        fe.set_default_dtype(fe.float32)
+    for dtype in (fe.int64, "text", None):
+        with pytest.raises(fe.FerrumError, match="expected"):
+            fe.set_default_dtype(dtype)  # type: ignore[arg-type]
+
+
+def test_numbers_that_do_not_fit() -> None:
+    x = fe.tensor([44, 255], dtype=fe.uint8)
+    assert (x + 300).tolist() == [88, 43]  # wraps, as in PyTorch
+    for call in (
+        lambda: x + 2**70,
+        lambda: x.clamp(-1, 9),
+        lambda: x.fill_(256),
+        lambda: fe.full((1,), -1, dtype=fe.uint8),
+        lambda: fe.tensor([300], dtype=fe.uint8),
+        lambda: fe.tensor([float("nan")], dtype=fe.int32),
+        lambda: fe.tensor([2**70]),
+        lambda: x.masked_fill(x > 1, 0.5),
+        lambda: x.bool().masked_fill(x > 1, 2),
+        lambda: x.masked_fill(x > 1, fe.tensor(0.5)),
+        lambda: fe.result_type("text"),
+        lambda: x.bool().clamp(False, True),
+        lambda: x.round(decimals=1),
+    ):
+        with pytest.raises(fe.FerrumError, match=r"fit|expected"):
+            call()
+
+
+def test_what_a_tensor_says_of_itself() -> None:
+    x = fe.tensor(X)
+    assert (x.dim(), x.ndim, len(x), x.numel(), x.nelement()) == (2, 2, 3, 12, 12)
+    assert (x.size(), x.size(-1), x.shape) == ((3, 4), 4, (3, 4))
+    assert x.is_floating_point()
+    assert not (x > 0).is_floating_point()
+    assert fe.is_tensor(x)
+    assert x.is_contiguous()
+    assert not x.t().is_contiguous()
+    assert 2.0 in x
+    assert [row.tolist() for row in x] == X.tolist()
+
+
+WRITERS = ["exp_", "log_", "sqrt_", "tanh_", "sigmoid_", "relu_", "abs_", "neg_", "floor_", "ceil_",
+           "round_", "trunc_", "sin_", "cos_", "square_", "reciprocal_"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_methods_that_write(name: str) -> None:
+    x = fe.tensor(P)
+    want = getattr(x, name.removesuffix("_"))()
+    assert getattr(x, name)() is x
+    assert fe.equal(x, want)
+    assert fe.gradcheck(lambda t: getattr(t.clone(), name)(), fe.tensor(P, requires_grad=True))
+
+
+def test_operators_that_write() -> None:
+    x, n = fe.tensor(X), fe.tensor(N)
+    y, m = x.numpy().copy(), n.numpy().copy()
+    for target, other in ((x, fe.tensor(V)), (y, V)):
+        target += other
+        target -= 2
+        target *= other
+        target /= 4
+        target //= 0.5
+        target %= 3
+        target **= 2
+    for target in (n, m):
+        target &= 7
+        target |= 8
+        target ^= 3
+    np.testing.assert_allclose(x.numpy(), y, rtol=1e-14)
+    assert np.array_equal(n.numpy(), m)
+
+
 def test_in_place() -> None:
     x = fe.tensor([5.0, -7.0])
     x.div_(2).add_(1, alpha=2).sub_(x, alpha=3)

@@ -23,7 +23,7 @@ ADAMS = [
     {"weight_decay": w, "amsgrad": a, "maximize": x, "decoupled_weight_decay": d, "eps": 1e-6}
     for w, a, x, d in itertools.product((0, 0.1), (False, True), (False, True), (False, True))
 ]
-ADAMS += [{"betas": (0.0, 0.5)}, {"betas": (0.5, 0.0)}]
+ADAMS += [{"betas": (0.0, 0.5), "eps": 1e-6}, {"betas": (0.5, 0.9)}]
 CASES = [pytest.param("SGD", each, id=f"SGD-{i}") for i, each in enumerate(SGDS)]
 CASES += [pytest.param("Adam", each, id=f"Adam-{i}") for i, each in enumerate(ADAMS)]
 

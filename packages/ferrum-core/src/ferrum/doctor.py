@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -104,8 +105,8 @@ def _look(report: Report, group: str, point: EntryPoint, limit: float) -> Plugin
 def _path(point: EntryPoint) -> str:
     """Return where a plugin's package is, without importing it."""
     try:
-        spec = importlib.util.find_spec(point.module.partition(".")[0])
-    except (ImportError, ValueError, AttributeError):  # the last: its value is no name at all
+        spec = importlib.util.find_spec(re.split(r"[.:]", point.value)[0])
+    except (ImportError, ValueError):
         return ""
     return (spec.origin if spec else "") or ""
 
