@@ -282,7 +282,10 @@ def test_masked_fill_refuses_what_does_not_fit(value: int) -> None:
     for fill in (x.masked_fill, x.masked_fill_):
         with pytest.raises(FerrumError, match="does not fit into int8"):
             fill(fe.tensor([True]), value)
+    with pytest.raises(FerrumError, match="does not fit into int8"):
+        fe.where(fe.tensor([False]), x, value)
     assert x.masked_fill(fe.tensor([True]), -128).tolist() == [-128]
+    assert fe.where(fe.tensor([False]), x, -128).tolist() == [-128]
     assert x.tolist() == [5]
 
 

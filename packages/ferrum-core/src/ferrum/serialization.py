@@ -42,6 +42,9 @@ def load_file(
 
     On the host's devices they are mapped from the file, read when first touched; writing to them
     does not change it. Raises CheckpointError where the file is not what it says.
+
+    While they are mapped, the file must not be shortened: reading what is gone ends the process, as
+    with every memory map. `save_file` over it is safe, for it puts a new file in its place.
     """
     from ferrum import safetensors_io
 

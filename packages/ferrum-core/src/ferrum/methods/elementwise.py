@@ -335,6 +335,9 @@ def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
     """Return x1 where the condition holds, else x2, in the dtype that both promote to."""
     x1, x2 = operand("where", x1), operand("where", x2)
     dtype = result_type(x1, x2)
+    for each in (x1, x2):
+        if isinstance(each, int):
+            check_number("where", each, dtype)
     first, second = (x if x.__class__ in SCALARS else x.to(dtype) for x in (x1, x2))  # type: ignore[union-attr]
     if first.__class__ in SCALARS and second.__class__ in SCALARS:
         first = ops.full(shape=(), value=cast(float, first), dtype=dtype, device=condition.device)
