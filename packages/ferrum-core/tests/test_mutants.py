@@ -19,6 +19,8 @@ from ferrum.op import OPS
 from ferrum.reference import KERNELS, Reference
 from ferrum.testing import run
 
+pytestmark = pytest.mark.slow  # the faults do not depend on the version of Python
+
 
 class Changed(Reference):
     """The reference backend with some kernels changed; None takes one away."""
