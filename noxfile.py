@@ -43,7 +43,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 MAIN = PYTHONS[0]  # coverage, slow tests and PyTorch are this one's
 
 PARALLEL = ["-n", "2", "--dist", "worksteal"]
-QUICK = "not serial and not slow"
+QUICK = "not serial and not slow and not torch"
 
 # Linters are pinned, since a new release of one finds new things.
 RUFF = "ruff==0.17.5"
@@ -100,7 +100,7 @@ def run_pytest(
 
 def run_all(session: nox.Session, folders: list[str], *args: str, **env: str) -> None:
     """Run the tests on two cores, and then, alone, those that measure time or memory."""
-    run_pytest(session, folders, "not serial", *PARALLEL, *args, **env)
+    run_pytest(session, folders, "not serial and not torch", *PARALLEL, *args, **env)
     files = [path for folder in folders for path in Path(folder).rglob("test_*.py")]
     if any("mark.serial" in path.read_text(encoding="utf-8") for path in files):
         run_pytest(session, folders, "serial")
