@@ -123,6 +123,7 @@ def train(seed: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.serial  # alone, and without coverage's tracing, which eight threads would fight for
 def test_a_thousand_rounds_have_serial_bits() -> None:
     rounds = 1000
     serial = [train(seed) for seed in range(rounds)]
