@@ -1,0 +1,26 @@
+/* The kernels that Python calls with arrays: their views, and what is done with them. */
+#include "arrays.h"
+
+#include "front.h"
+#include "kernels.h"
+
+static int bfloat16 = -1;
+
+void arrays_init(int number) { bfloat16 = number; }
+
+static int read_view(uintptr_t array, View *view) {
+    return array && view_of((PyArrayObject *)array, view, bfloat16);
+}
+
+int copy_into(uintptr_t x, uintptr_t out) {
+    View from, to;
+    if (!read_view(x, &from) || !read_view(out, &to) || from.axes > to.axes)
+        return DECLINED;
+    return convert_view(&from, &to);
+}
+
+uintptr_t front_table(void) {
+    static const Table table = {&isa,   elementwise, elementwise_inputs,
+                                matmul, pool_take,   pool_give};
+    return (uintptr_t)&table;
+}

@@ -1,0 +1,62 @@
+/* What every file shares: dtypes, how an array looks from C, and the tasks of the thread pool. */
+#ifndef FERRUM_BASE_H
+#define FERRUM_BASE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { BOOL, U8, I8, I16, I32, I64, F16, BF16, F32, F64, DTYPES };
+
+/* The most axes that NumPy 2 gives an array. */
+#define MAX_AXES 64
+
+/* Elements that a loop takes at a time where operands must be gathered or converted first: three
+   inputs and an output of float64 stay in a core's first cache. */
+#define TILE 1024
+
+/* What kernels return; anything but OK leaves the call to the op's rule, which names the fault. */
+enum { OK = 0, DECLINED = 1, NO_MEMORY = 2, OUT_OF_RANGE = 3, NEGATIVE_POWER = 4 };
+
+/* An array, or a number as an array of no axes. Strides are in bytes. */
+typedef struct {
+    char *data;
+    const intptr_t *shape;
+    const intptr_t *strides;
+    int axes;
+    int dtype;
+} View;
+
+static const unsigned char ITEMSIZE[DTYPES] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
+
+/* Run task(context, i) for every i below count, on all threads of the pool. */
+typedef void (*Task)(void *context, intptr_t i);
+void parallel(Task task, void *context, intptr_t count);
+int threads_get(void);
+
+/* Memory from the pool, aligned to 256 bytes, or NULL. */
+void *pool_take(size_t bytes);
+void pool_give(void *block);
+
+static inline intptr_t smaller(intptr_t a, intptr_t b) { return a < b ? a : b; }
+static inline intptr_t larger(intptr_t a, intptr_t b) { return a > b ? a : b; }
+
+/* The number of elements. */
+static inline intptr_t count_of(const View *x) {
+    intptr_t count = 1;
+    for (int axis = 0; axis < x->axes; axis++)
+        count *= x->shape[axis];
+    return count;
+}
+
+/* Whether the elements lie in row-major order without gaps. */
+static inline int is_dense(const View *x) {
+    intptr_t step = ITEMSIZE[x->dtype];
+    for (int axis = x->axes - 1; axis >= 0; axis--) {
+        if (x->shape[axis] != 1 && x->strides[axis] != step)
+            return count_of(x) == 0;
+        step *= x->shape[axis];
+    }
+    return 1;
+}
+
+#endif

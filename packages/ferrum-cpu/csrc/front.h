@@ -1,0 +1,16 @@
+/* What the module `_front` is given of the kernels, which are in another module. */
+#ifndef FERRUM_FRONT_H
+#define FERRUM_FRONT_H
+
+#include "isa.h"
+
+typedef struct {
+    const Isa *const *isa;
+    int (*elementwise)(int op, int dtype, const View *in, const View *out);
+    int (*elementwise_inputs)(int op);
+    int (*matmul)(const View *a, const View *b, const View *out);
+    void *(*pool_take)(size_t bytes);
+    void (*pool_give)(void *block);
+} Table;
+
+#endif

@@ -1,0 +1,16 @@
+/* The variants of the kernels, one for each instruction set, and the one that is in use. */
+#ifndef FERRUM_ISA_H
+#define FERRUM_ISA_H
+
+#include "elementwise.h"
+
+typedef struct {
+    const char *name;
+    Entry elementwise[ELEMENTWISE_OPS][DTYPES];
+    Convert convert[DTYPES][DTYPES]; /* [from][to] */
+} Isa;
+
+extern const Isa isa_scalar, isa_avx2, isa_avx512;
+extern const Isa *isa;
+
+#endif
