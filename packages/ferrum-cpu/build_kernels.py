@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import numpy
+import numpy as np
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +29,7 @@ ffi.set_source(
     "ferrum_cpu._kernels",
     "\n".join(["#include <stdint.h>", *[f'#include "{name}"' for name in HEADERS]]),
     sources=[f"csrc/{name}" for name in SOURCES],
-    include_dirs=["csrc", numpy.get_include()],
+    include_dirs=["csrc", np.get_include()],
     extra_compile_args=FLAGS,
     libraries=["m", "dl"],
     extra_link_args=["-pthread"],

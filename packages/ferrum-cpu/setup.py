@@ -1,6 +1,6 @@
 """The two extension modules; everything else is in pyproject.toml."""
 
-import numpy
+import numpy as np
 from setuptools import Extension, setup
 
 setup(
@@ -9,7 +9,7 @@ setup(
         Extension(
             "ferrum_cpu._front",
             ["csrc/front.c"],
-            include_dirs=["csrc", numpy.get_include()],
+            include_dirs=["csrc", np.get_include()],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
             depends=["csrc/base.h", "csrc/arrays.h", "csrc/elementwise.h", "csrc/front.h"],
             py_limited_api=True,

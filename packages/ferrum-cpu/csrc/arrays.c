@@ -8,13 +8,13 @@ static int bfloat16 = -1;
 
 void arrays_init(int number) { bfloat16 = number; }
 
-static int read_view(uintptr_t array, View *view) {
+int read_array(uintptr_t array, View *view) {
     return array && view_of((PyArrayObject *)array, view, bfloat16);
 }
 
 int copy_into(uintptr_t x, uintptr_t out) {
     View from, to;
-    if (!read_view(x, &from) || !read_view(out, &to) || from.axes > to.axes)
+    if (!read_array(x, &from) || !read_array(out, &to) || from.axes > to.axes)
         return DECLINED;
     return convert_view(&from, &to);
 }

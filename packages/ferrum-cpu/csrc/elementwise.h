@@ -52,6 +52,9 @@ static inline int reads_of(int op, const Entry *entry, int input) {
 int elementwise(int op, int dtype, const View *in, const View *out);
 int elementwise_inputs(int op);
 
+/* Fill in the view of an array that Python passed by its id(); return whether kernels know it. */
+int read_array(uintptr_t array, View *view);
+
 /* Copy x, in any layout, into out of the same shape, converted to its dtype. */
 int convert_view(const View *x, const View *out);
 

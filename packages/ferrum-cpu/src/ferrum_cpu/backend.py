@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy.typing as npt
-from ferrum.backend import Backend, Kernels
 
+from ferrum.backend import Backend, Kernels
 from ferrum_cpu import library
 from ferrum_cpu.kernels import KERNELS
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+
 from ferrum.errors import OutOfMemoryError, PluginError
 
 if sys.platform != "linux" or platform.machine() != "x86_64":
@@ -23,7 +24,7 @@ if not getattr(sys, "_is_gil_enabled", lambda: True)():
         mend="use the usual build of Python, or device='reference'",
     )
 
-from ferrum_cpu import _front, _kernels  # noqa: E402 - only where they can run
+from ferrum_cpu import _front, _kernels
 
 lib, ffi = _kernels.lib, _kernels.ffi
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ferrum.backend import Backend
 from ferrum.hookspecs import hookimpl
-
 from ferrum_cpu.backend import CPU
 
 

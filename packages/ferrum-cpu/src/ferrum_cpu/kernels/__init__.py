@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ferrum import reference
 from ferrum.backend import Kernels
-
 from ferrum_cpu.kernels import elementwise, matrices
 
 FAMILIES = (elementwise, matrices)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ferrum.backend import Kernel
-
 from ferrum_cpu import _front
 from ferrum_cpu.library import lib, text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ferrum.backend import Kernel
-
 from ferrum_cpu import _front
 
 
