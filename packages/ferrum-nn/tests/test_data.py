@@ -92,8 +92,14 @@ def test_collate_refuses():
         default_collate([object()])
     with pytest.raises(ShapeError, match="one number of entries"):
         default_collate([(1, 2), (1,)])
-    with pytest.raises(ShapeError):
-        default_collate([fe.zeros(2), fe.zeros(3)])
+    for pair in ([fe.zeros(2), fe.zeros(3)], [np.zeros(2), np.zeros(3)], [{"a": 1}, {"b": 2}]):
+        with pytest.raises(ShapeError):
+            default_collate(pair)
+    with pytest.raises(ArgumentError, match="default_collate: expected at least one sample"):
+        default_collate([])
+    for mixed in ([{"a": 1}, 5], [(1, 2), 5], [1, "a"], [1.5, None], [fe.zeros(2), 5]):
+        with pytest.raises(OperandError, match="default_collate: expected samples of one kind"):
+            default_collate(mixed)
 
 
 # ---- loaders

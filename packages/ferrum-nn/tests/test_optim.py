@@ -150,6 +150,11 @@ def test_a_closure_is_called_with_gradients_on():
     assert p.tolist() == [0]
 
 
+def test_a_closure_is_a_function():
+    with pytest.raises(OperandError, match="SGD: expected a function as closure, got 5"):
+        nn.optim.SGD([parameter(1.0)]).step(5)
+
+
 def test_zero_grad():
     p = parameter(1.0, grad=[2.0])
     optimizer = nn.optim.SGD([p])

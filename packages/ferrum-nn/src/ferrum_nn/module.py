@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from ferrum import Device, Tensor, bfloat16, float16, float32, float64
 from ferrum import device as find_device
 from ferrum.dtypes import DType, DTypeLike, as_dtype, is_floating
-from ferrum.errors import DTypeError, OperandError, UnsupportedError
+from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
 from ferrum.graph import Handle
 from ferrum_nn import hooks, state
 from ferrum_nn.errors import NameTakenError, UnknownNameError
@@ -200,6 +200,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Say to this module and all inside it whether they are being trained. Returns self."""
+        if not isinstance(mode, bool):
+            raise ArgumentError(f"train: expected True or False, got {mode!r}")
         self.training = mode
         for child in self.children():
             child.train(mode)
@@ -386,7 +388,8 @@ def _members(module: Module) -> Iterator[tuple[str, Member]]:
         if isinstance(buffer, Tensor) and not isinstance(buffer, Parameter):
             yield name, buffer
     for name, each in attributes.items():
-        yield from _opened(name, each)
+        if isinstance(each, _OPENED):  # most are not: numbers, parameters
+            yield from _opened(name, each)
 
 
 def _opened(name: str, value: Any) -> Iterator[tuple[str, Member]]:
@@ -426,4 +429,5 @@ def _found(module: Module, target: str, named: Iterator[tuple[str, T]], what: st
 
 
 _CONTAINERS = (list, tuple, dict)
-_HELD = (Parameter, Module, *_CONTAINERS)
+_OPENED = (Module, *_CONTAINERS)
+_HELD = (Parameter, *_OPENED)

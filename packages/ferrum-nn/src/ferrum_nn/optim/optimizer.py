@@ -96,6 +96,10 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise OperandError(
+                    f"{type(self).__name__}: expected a function as closure, got {closure!r}"
+                )
             with enable_grad():
                 loss = closure()
         groups = [(group["params"], self._options_of(group)) for group in self.param_groups]
