@@ -3,7 +3,9 @@
 import copy
 import gc
 import math
+import pickle
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import ferrum as fe
 import ferrum_nn as nn
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError, UnsupportedError
+from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, NUMBER
 
 
 def parameter(*values, grad=None):
@@ -196,6 +199,60 @@ def test_the_smallest_optimizer_of_ones_own():
     assert p.tolist() == [0.75, 1.25]
     with pytest.raises(UnsupportedError, match="Optimizer: the class defines neither `op`"):
         nn.optim.Optimizer([p], {}).step()
+
+
+def move_by_signs(params, grads, steps, averages, *, lr, momentum, maximize):
+    for i, (param, grad, step) in enumerate(zip(params, grads, steps, strict=True)):
+        if momentum:
+            grad = averages[i].mul_(momentum).add_(grad)
+        param.add_(grad.sign() * (lr if maximize else -lr))
+        step.add_(1)
+
+
+class Signs(nn.optim.Optimizer):
+    """An optimizer as a table: its options, what it keeps, and a function instead of an op."""
+
+    options: ClassVar = {"lr": AT_LEAST_ZERO, "momentum": NUMBER, "maximize": FLAG}
+    kept: ClassVar = {"step": "", "average": "momentum"}
+    op = staticmethod(move_by_signs)
+
+    def __init__(self, params, lr=0.25, momentum=0.0, maximize=False):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "maximize": maximize})
+
+
+def test_an_optimizer_as_a_table():
+    p = parameter(1.0, 1.0, grad=[5.0, -0.5])
+    optimizer = Signs([p])
+    optimizer.step()
+    assert p.tolist() == [0.75, 1.25]
+    assert list(optimizer.state[p]) == ["step"]
+    optimizer.param_groups[0]["momentum"] = 0.5
+    p.grad = fe.tensor([-2.0, 2.0])
+    optimizer.step()
+    assert p.tolist() == [1, 1]
+    assert optimizer.state[p]["average"].tolist() == [-2, 2]
+    q = parameter(1.0, 1.0, grad=[0.5, 0.5])
+    resumed = Signs([q], lr=9.0)
+    resumed.load_state_dict(optimizer.state_dict())
+    resumed.step()
+    assert resumed.state[q]["step"].item() == 3
+    assert q.tolist() == [1.25, 0.75]
+    with pytest.raises(OperandError, match="Signs: expected maximize to be True or False"):
+        Signs([p], maximize="x")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copied_optimizer_goes_on_by_itself(copied):
+    p = parameter(1.0, grad=[1.0])
+    optimizer = nn.optim.Adam([p], lr=0.5)
+    optimizer.step()
+    other = copied(optimizer)
+    q = other.param_groups[0]["params"][0]
+    q.grad = fe.tensor([1.0])
+    other.param_groups[0]["lr"] = 0.0
+    other.step()
+    assert (p.item(), q.item()) == (q.item(), p.item())
+    assert [o.state[x]["step"].item() for o, x in ((optimizer, p), (other, q))] == [1, 2]
 
 
 # ---- state
