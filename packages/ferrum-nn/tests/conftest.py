@@ -54,3 +54,15 @@ def net():
 def other_net():
     """A second one, with numbers of its own."""
     return Net()
+
+
+@pytest.fixture
+def parameter():
+    """A function that makes a parameter of numbers, with a gradient if one is given."""
+
+    def make(*values, grad=None):
+        made = nn.Parameter(fe.tensor(values))
+        made.grad = None if grad is None else fe.tensor(grad)
+        return made
+
+    return make
