@@ -12,7 +12,7 @@ from ferrum.dtypes import DTypeLike
 from ferrum.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.supports import Support
 
 Runner: TypeAlias = Callable[..., Any]
@@ -103,10 +103,10 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
 
 def guarded(op: Op[..., Any], function: Runner, backend: Backend) -> Runner:
     """Return `function` behind the rule of `op`, which refuses bad input and unknown dtypes."""
-    dtypes, names_device = backend.dtypes, "device" in op.attributes
+    dtypes = backend.dtypes
 
     def run(*arrays: Any, **attrs: Any) -> Any:
-        specs = op.specs(arrays, {**attrs, "device": None} if names_device else attrs)
+        specs = op.specs(arrays, attrs)
         for spec in specs if specs.__class__ is tuple else (specs,):
             if spec.dtype not in dtypes:
                 raise UnsupportedError(f"{op.name}: this device has no {spec.dtype.name}")

@@ -15,8 +15,8 @@ from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
-from ferrum.op import OPS, Op
 from ferrum.operands import edge_of, flat, operand
+from ferrum.operation import OPS, Op
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
 
@@ -39,7 +39,7 @@ class WritingOp(Op[P, "Tensor"]):
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
         """Write, count the versions up, and make the step the history of what was written."""
-        device = self.device_of(args, attrs)
+        device = self.device_of(args)
         written = flat([args[i] for i in self.writes])
         edges = [tensor.edge for tensor in written]
         self.compute(mode, device, args, attrs)

@@ -10,7 +10,7 @@ from ferrum.graph import Node, Pieces, edge_to, storage_of
 
 if TYPE_CHECKING:
     from ferrum.device import Device
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ferrum.dtypes import float32
 from ferrum.errors import OutOfRangeError, ShapeError
-from ferrum.op import OPS, op
+from ferrum.op import op
+from ferrum.operation import OPS
 from ferrum.ops.memory import check_shape, copy, copy_, full
 from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
