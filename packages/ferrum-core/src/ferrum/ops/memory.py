@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
 
-Key = tuple[int, int]
-
 
 def check_shape(name: str, shape: Shape) -> Shape:
     """Return `shape` if its sizes are not negative and its elements can be addressed."""
@@ -94,7 +92,7 @@ def _random_spec(name: str, shape: Shape, dtype: DType) -> Spec:
 
 
 @creation
-def uniform(*, shape: Shape, dtype: DType, key: Key) -> Spec:
+def uniform(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random numbers from [0, 1): `ferrum.philox.uniform` of `key`, the (seed, offset)."""
     return _random_spec("uniform", shape, dtype)
 
@@ -110,7 +108,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 @creation
-def normal(*, shape: Shape, dtype: DType, key: Key) -> Spec:
+def normal(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random numbers of the standard normal law: `ferrum.philox.normal` of `key`."""
     return _random_spec("normal", shape, dtype)
 
@@ -125,7 +123,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 @creation
-def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: Key) -> Spec:
+def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random integers from [low, high): `ferrum.philox.randint` of `key`."""
     check_range(low, high, dtype)
     return Spec(check_shape("randint", shape), dtype)
@@ -143,7 +141,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 @creation
-def randperm(*, n: int, key: Key) -> Spec:
+def randperm(*, n: int, key: tuple[int, int]) -> Spec:
     """Return the integers 0 to n - 1 in random order: `ferrum.philox.permutation` of `key`."""
     if n < 0:
         raise ArgumentError(f"randperm: expected n of at least 0, got {n}")
