@@ -12,7 +12,14 @@ from ferrum import ops
 from ferrum.backend import Kernel
 from ferrum.capture import record
 from ferrum.device import Device
-from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError, UnsupportedError
+from ferrum.errors import (
+    ArgumentError,
+    DTypeError,
+    OperandError,
+    OutOfMemoryError,
+    ShapeError,
+    UnsupportedError,
+)
 from ferrum.op import OPS, creation, op
 from ferrum.reference import KERNELS, Reference
 
@@ -110,6 +117,45 @@ def test_an_op_of_no_tensors_is_declared_as_one() -> None:
 
     with pytest.raises(ArgumentError, match=r"lonely: .* with ferrum\.op\.creation"):
         op(lonely)
+
+
+# ---- what does not fit into memory
+
+
+HUGE = 2**45
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "call"),
+    [
+        ("full", 4 * HUGE, lambda wide: fe.zeros(HUGE)),
+        ("uniform", 4 * HUGE, lambda wide: fe.rand(HUGE)),
+        ("normal", 8 * HUGE, lambda wide: fe.randn(HUGE, dtype=fe.float64)),
+        ("randint", 8 * HUGE, lambda wide: fe.randint(5, (HUGE,))),
+        ("randperm", 8 * HUGE, lambda wide: fe.randperm(HUGE)),
+        ("arange", 8 * HUGE, lambda wide: fe.arange(HUGE)),
+        ("copy", 4 * HUGE, lambda wide: wide.clone()),
+        ("copy", 4 * HUGE, lambda wide: fe.ones(1).repeat(HUGE)),
+        ("astype", 8 * HUGE, lambda wide: wide.double()),
+        ("concat", 8 * HUGE, lambda wide: fe.cat([wide, wide])),
+        ("add", 4 * HUGE, lambda wide: wide + 1),
+    ],
+)
+def test_what_does_not_fit_says_how_much_it_is_and_where(name: str, size: int, call: Any) -> None:
+    with pytest.raises(OutOfMemoryError) as caught:
+        call(fe.ones(1).expand(HUGE))
+    assert str(caught.value) == (
+        f"{name}: no room on 'reference' for what it makes, {size:,} bytes"
+    )
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+def test_a_kernel_may_say_itself_that_nothing_is_left() -> None:
+    def full(**attrs: Any) -> Any:
+        raise OutOfMemoryError("full: 3 bytes are left on the chip")
+
+    with pytest.raises(OutOfMemoryError, match="^full: 3 bytes are left on the chip$"):
+        ops.full(shape=(1,), value=0, dtype=fe.int64, device=device_with(full=full))
 
 
 # ---- kernels that decline

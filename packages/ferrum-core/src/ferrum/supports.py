@@ -152,7 +152,7 @@ class _Rules(KernelCache):
     __slots__ = ("real",)
 
     def __init__(self, real: Device, backend: Backend) -> None:
-        super().__init__(backend)
+        super().__init__(backend, str(real))
         self.real = real
 
     def find(self, op: Op[..., Any]) -> Kernel | None:
