@@ -7,6 +7,7 @@ other live view of x then gets its history anew from x, by replaying how it was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 from ferrum.base import TensorBase
@@ -71,10 +72,12 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
             raise GradientError(
                 f"{name}: a view made under no_grad is written in place; make it anew"
             )
+        if prod(tensor.shape) < 2:  # which lie in one place with no other
+            return
         shape = base.shape
         for step, attrs in tensor.view_of[1]:
             grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
-            if step.name == "core.expand" and grown != shape and 0 not in grown:
+            if step.name == "core.expand" and grown != shape:
                 raise ArgumentError(
                     f"{name}: several elements of an expanded tensor lie in one place; clone() it"
                 )

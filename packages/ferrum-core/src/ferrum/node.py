@@ -23,8 +23,9 @@ class SavingNode(Node):
     saved: list[Any] | Recall | None  # None once the graph has been freed
 
     def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
+        """Drop the saved tensors; a node that saved none may be walked through again."""
+        if self.saved:
+            self.saved = None
 
 
 class OpNode(SavingNode):
