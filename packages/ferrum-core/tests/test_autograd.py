@@ -342,6 +342,14 @@ def test_create_graph_retains_unless_told_otherwise() -> None:
         fe.grad(y, x)
 
 
+def test_nodes_that_saved_nothing_may_be_walked_through_again() -> None:
+    x = leaf([1.0, 2.0])
+    y = (x[:1] + 1).sum()
+    y.backward()
+    y.backward()
+    assert x.grad is not None and x.grad.tolist() == [2, 0]  # as in PyTorch
+
+
 def test_parts_that_a_walk_does_not_need_are_not_freed() -> None:
     x, y = leaf(2.0), leaf(3.0)
     left, right = x * x, y * y

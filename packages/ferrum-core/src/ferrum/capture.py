@@ -13,8 +13,8 @@ from typing import Any
 
 from ferrum.errors import CaptureError, OperandError
 from ferrum.mode import Interposer, interposing, no_grad
-from ferrum.op import Op
 from ferrum.operands import flat
+from ferrum.operation import Op
 from ferrum.random import Generator, Key
 from ferrum.tensor import Tensor
 

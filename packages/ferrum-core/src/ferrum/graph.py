@@ -18,7 +18,7 @@ from ferrum.spec import Shape
 
 if TYPE_CHECKING:
     from ferrum.base import TensorBase
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 next_sequence = itertools.count().__next__

@@ -7,6 +7,7 @@ other live view of x then gets its history anew from x, by replaying how it was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 from ferrum.base import TensorBase
@@ -15,8 +16,8 @@ from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
-from ferrum.op import OPS, Op
 from ferrum.operands import edge_of, flat, operand
+from ferrum.operation import OPS, Op
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
 
@@ -39,7 +40,7 @@ class WritingOp(Op[P, "Tensor"]):
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
         """Write, count the versions up, and make the step the history of what was written."""
-        device = self.device_of(args, attrs)
+        device = self.device_of(args)
         written = flat([args[i] for i in self.writes])
         edges = [tensor.edge for tensor in written]
         self.compute(mode, device, args, attrs)
@@ -71,10 +72,12 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
             raise GradientError(
                 f"{name}: a view made under no_grad is written in place; make it anew"
             )
+        if prod(tensor.shape) < 2:  # which lie in one place with no other
+            return
         shape = base.shape
         for step, attrs in tensor.view_of[1]:
             grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
-            if step.name == "core.expand" and grown != shape and 0 not in grown:
+            if step.name == "core.expand" and grown != shape:
                 raise ArgumentError(
                     f"{name}: several elements of an expanded tensor lie in one place; clone() it"
                 )

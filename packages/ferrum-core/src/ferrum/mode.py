@@ -17,7 +17,7 @@ from ferrum.errors import OperandError
 if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.node import SavingNode
-    from ferrum.op import Op
+    from ferrum.operation import Op
 
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from ferrum.graph import Node, Pieces, edge_to, storage_of
 
 if TYPE_CHECKING:
     from ferrum.device import Device
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 
@@ -23,8 +23,9 @@ class SavingNode(Node):
     saved: list[Any] | Recall | None  # None once the graph has been freed
 
     def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
+        """Drop the saved tensors; a node that saved none may be walked through again."""
+        if self.saved:
+            self.saved = None
 
 
 class OpNode(SavingNode):

@@ -12,7 +12,7 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
-from ferrum.ops.views import Key
+from ferrum.ops.views import BasicKey
 from ferrum.promotion import SCALARS
 from ferrum.spec import broadcast_shapes
 
@@ -96,7 +96,7 @@ def _vector(x: Any) -> Tensor:
     return as_tensor(x) if x.ndim else as_tensor(x).reshape(1)
 
 
-def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:
+def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Return the view that `key` takes of x, and the index tensors that it applies to the view."""
     entries = list(key) if isinstance(key, tuple) else [key]
     entries = [_entry(x, each) for each in entries]
@@ -156,7 +156,7 @@ def _axes_of(entry: Any) -> int:
     return 1
 
 
-def _split(x: Tensor, entries: Sequence[Any]) -> tuple[Key, list[Tensor | None] | None]:
+def _split(x: Tensor, entries: Sequence[Any]) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Separate what a view can do from what index tensors do."""
     key: list[Any] = []
     indices: list[Tensor | None] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.errors import OperandError
-from ferrum.op import OPS, Op
+from ferrum.operation import OPS, Op
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor

@@ -14,7 +14,7 @@ from ferrum.methods.elementwise import choose
 from ferrum.promotion import get_default_dtype
 
 if TYPE_CHECKING:
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 Dim: TypeAlias = "int | Sequence[int] | None"
