@@ -16,7 +16,7 @@ from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
-from ferrum.operands import edge_of, flat, operand
+from ferrum.operands import edge_of, edges_of, flat, operand
 from ferrum.operation import OPS, Op
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
@@ -29,6 +29,42 @@ P = ParamSpec("P")
 
 class WritingOp(Op[P, "Tensor"]):
     """An op that writes some of its operands and returns the first."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, *args, **attrs):
+            """Take the short road of optimizers: lists of tensors, none a view, under no_grad."""
+            mode = current()
+            if mode.special or mode.grad:
+                return self.dispatch(mode, args, attrs)
+            device, arrays, written = None, [], []
+            for i, tensors in enumerate(args):
+                if tensors.__class__ is not list:
+                    return self.dispatch(mode, args, attrs)
+                here = []
+                for x in tensors:
+                    if not isinstance(x, TensorBase):
+                        return self.dispatch(mode, args, attrs)
+                    if x.device is not device:
+                        if device is not None:
+                            return self.dispatch(mode, args, attrs)
+                        device = x.device
+                    here.append(x.array)
+                    if i in self.writes:
+                        if x.view_of is not None:
+                            return self.dispatch(mode, args, attrs)
+                        written.append(x)
+                arrays.append(here)
+            kernel = None if device is None else device.kernels[self]
+            if (
+                kernel is None
+                or len(args) != len(self.inputs)
+                or kernel(*arrays, **attrs) is NotImplemented
+            ):
+                return self.dispatch(mode, args, attrs)
+            for x in written:
+                storage_of(x).version += 1
+            return tuple(args[0])
 
     def dispatch(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Refuse what must not be written, then go the way of every op."""
@@ -47,7 +83,7 @@ class WritingOp(Op[P, "Tensor"]):
         for tensor in written:
             storage_of(tensor).version += 1
         if recording:
-            self.record(mode, args, attrs, (args[0],), device)
+            self.record(mode, args, edges_of(args), attrs, (args[0],), device)
             new, args[0].edge = args[0].edge, edges[0]
             if new is not edges[0]:  # integers have no history
                 rebase(args[0], new)

@@ -25,7 +25,7 @@ from ferrum.spec import Spec
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
-__all__ = ["OPS", "BinaryOp", "CreationOp", "Declare", "Op", "UnaryOp", "creation", "op"]
+__all__ = ["OPS", "BinaryOp", "CreationOp", "Declare", "Op", "UnaryOp", "WideOp", "creation", "op"]
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | tuple[Tensor, ...] | None")
@@ -192,6 +192,50 @@ class BinaryOp(Op[P, R]):
             return out
 
 
+class WideOp(Op[P, R]):
+    """An op of more operands, or of several outputs: a short road where none of them is a list."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, *args, **attrs):
+            mode = current()
+            if mode.special or self.promote:
+                return self.dispatch(mode, args, attrs)
+            device = None
+            arrays, edges, recording = [], [], False
+            try:
+                for x in args:
+                    if x is None or x.__class__ in SCALARS:
+                        arrays.append(x)
+                        edges.append(None)
+                        continue
+                    if x.device is not device:
+                        if device is not None:
+                            return self.dispatch(mode, args, attrs)
+                        device = x.device
+                    arrays.append(x.array)
+                    edges.append(x.edge)
+                    if x.edge is not None:
+                        recording = mode.grad
+                kernel = device.kernels[self]
+            except AttributeError:
+                return self.dispatch(mode, args, attrs)
+            if (
+                kernel is None
+                or (recording and self.vjp is None)
+                or len(args) != len(self.inputs)
+                or (result := kernel(*arrays, **attrs)) is NotImplemented
+            ):
+                return self.dispatch(mode, args, attrs)
+            if result.__class__ is tuple:
+                outs = tuple([base.Tensor(each, device) for each in result])
+            else:
+                outs = (base.Tensor(result, device),)
+            if recording and self.differentiable:
+                self.record(mode, args, tuple(edges), attrs, outs, device)
+            return outs[0] if len(self.outputs) == 1 else outs
+
+
 class Declare:
     """What `op(...)` with options returns: a decorator."""
 
@@ -210,8 +254,8 @@ class Declare:
                 f"{rule.__name__}: expected a rule of one tensor or more; declare an op of none "
                 f"with ferrum.op.creation"
             )
-        road = {1: UnaryOp, 2: BinaryOp}.get(count, Op)
-        return (road if "outputs" not in self.options else Op)(rule, **self.options)
+        road = {1: UnaryOp, 2: BinaryOp}.get(count, WideOp)
+        return (road if "outputs" not in self.options else WideOp)(rule, **self.options)
 
 
 @overload

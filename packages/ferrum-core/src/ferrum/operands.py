@@ -82,6 +82,11 @@ def edge_of(arg: Any) -> Any:
     return arg.edge if isinstance(arg, TensorBase) else None
 
 
+def edges_of(args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the edge of each operand."""
+    return tuple([edge_of(arg) for arg in args])
+
+
 def array_of(arg: Any) -> Any:
     """Return what a kernel gets for an operand: its array, a list of arrays, or the number."""
     if arg.__class__ is list:

@@ -26,7 +26,7 @@ from ferrum.errors import DeviceError, GradientError, OperandError, UnsupportedE
 from ferrum.graph import Edges, edge_to, next_sequence, storage_of
 from ferrum.mode import Mode, current, reset_mode, set_mode, using
 from ferrum.node import OpNode, save
-from ferrum.operands import array_of, edge_of, flat, operand, requires_grad, wrapped
+from ferrum.operands import array_of, edges_of, flat, operand, requires_grad, wrapped
 from ferrum.promotion import promoted
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Op(Generic[P, R]):
         result = self.compute(mode, device, args, attrs)
         outs = (self.viewed(args[0], result, attrs),) if self.view else wrapped(result, device)
         if recording:
-            self.record(mode, args, attrs, outs, device)
+            self.record(mode, args, edges_of(args), attrs, outs, device)
         return outs[0] if len(self.outputs) == 1 else outs
 
     def compute(
@@ -298,12 +298,13 @@ class Op(Generic[P, R]):
         self,
         mode: Mode,
         args: tuple[Any, ...],
+        edges: Edges,
         attrs: dict[str, Any],
         outs: tuple[Tensor, ...],
         device: Device,
     ) -> None:
         """Make the node of this call, and lead the edges of `outs` to it."""
-        node = self.node(tuple([edge_of(arg) for arg in args]), attrs, device)
+        node = self.node(edges, attrs, device)
         values = (*args, *outs)
         node.saved = [None if i is None else save(values[i]) for i in self.kept(node.edges)]
         if self.reads_extra:
