@@ -282,6 +282,15 @@ def test_tensors_on_their_device() -> None:
     assert x.to("reference", fe.float64).dtype is fe.float64
     with pytest.raises(DeviceError, match="nowhere"):
         x.to("nowhere")
+    for twice in ((fe.float64, fe.float32), (x, fe.float64), ("reference", x)):
+        with pytest.raises(fe.FerrumError, match="^to: expected at most one dtype and one device"):
+            x.to(*twice)
+    assert x.to(None, fe.float64).dtype is fe.float64
+    for name in ("half", "float", "long", "f8"):
+        with pytest.raises(fe.FerrumError, match=f"^to: .* got '{name}'; for the dtype write fe"):
+            x.to(name)
+    with pytest.raises(fe.FerrumError, match=r"^cpu: no backend .* to\('reference'\) moves to"):
+        x.cpu()
     with pytest.raises(DeviceError, match="nowhere"):
         fe.zeros(2, device="nowhere")
     x.device.synchronize()
