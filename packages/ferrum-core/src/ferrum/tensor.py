@@ -14,17 +14,13 @@ from ferrum.dtypes import as_dtype, is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
 from ferrum.graph import Edge, Handle, Leaf, Node, edge_to, hooks_of, storage_of
 from ferrum.methods.axes import flag
-from ferrum.methods.conversion import Conversion
-from ferrum.methods.elementwise import Elementwise
-from ferrum.methods.indexing import Indexing
 from ferrum.methods.reductions import Reductions
-from ferrum.methods.shaping import Shaping
 from ferrum.operands import the_tensor
 from ferrum.plugins import device as find_device
 from ferrum.printing import tensor_text
 
 
-class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
+class Tensor(Reductions):
     """An array of numbers on a device. `fe.tensor(data)` makes one.
 
     Methods have PyTorch's names, arguments and numbers. A tensor that requires grad is recorded in

@@ -135,7 +135,7 @@ class Elementwise(Operators):
         if min is None and max is None:
             raise ArgumentError("clamp: expected min or max")
         bounds = [each for each in (min, max) if each is not None]
-        x = as_tensor(self).to(result_type(self, *bounds))
+        x = self.to(result_type(self, *bounds))
         if all(each.__class__ in SCALARS for each in bounds):
             return ops.clip(x, low=cast("float | None", min), high=cast("float | None", max))
         if CATEGORY[x.dtype] == 0:
@@ -147,11 +147,11 @@ class Elementwise(Operators):
 
     def clamp_min(self, min: Operand) -> Tensor:
         """Return self raised to at least `min`."""
-        return as_tensor(self).clamp(min=min)
+        return self.clamp(min=min)
 
     def clamp_max(self, max: Operand) -> Tensor:
         """Return self lowered to at most `max`."""
-        return as_tensor(self).clamp(max=max)
+        return self.clamp(max=max)
 
     def is_floating_point(self) -> bool:
         """Return whether the elements are floating-point numbers."""
@@ -273,7 +273,7 @@ class Elementwise(Operators):
     def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
         """Raise self to at least `min` and lower it to at most `max`."""
         # what is saved for the gradient must be the values before they are written
-        x = as_tensor(self).clone() if self.edge is not None else as_tensor(self)
+        x = self.clone() if self.edge is not None else as_tensor(self)
         value = x.clamp(min, max)
         if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
             raise DTypeError(f"clamp_: {value.dtype.name} bounds do not fit into {self.dtype.name}")
@@ -281,13 +281,13 @@ class Elementwise(Operators):
 
     def masked_fill_(self, mask: Tensor, value: Operand) -> Tensor:
         """Put `value` where `mask` holds."""
-        return ops.copy_(self, as_tensor(self).masked_fill(mask, value))
+        return ops.copy_(self, self.masked_fill(mask, value))
 
     def div_(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """Divide self by `other`, rounded as in `div`."""
         if rounding_mode is None:
             return in_place("divide")(self, other)
-        value = as_tensor(self).div(other, rounding_mode=rounding_mode)
+        value = self.div(other, rounding_mode=rounding_mode)
         if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
             raise DTypeError(
                 f"div_: a {value.dtype.name} result does not fit into {self.dtype.name}"
@@ -298,7 +298,7 @@ class Elementwise(Operators):
         """Replace self by self.round()."""
         if decimals == 0:
             return in_place("round")(self)
-        return ops.copy_(self, as_tensor(self).round(decimals=decimals))
+        return ops.copy_(self, self.round(decimals=decimals))
 
     def atan2_(self, other: Operand) -> Tensor:
         """Replace self by self.atan2(other)."""
@@ -310,11 +310,11 @@ class Elementwise(Operators):
 
     def clamp_min_(self, min: Operand) -> Tensor:
         """Raise self to at least `min`."""
-        return as_tensor(self).clamp_(min=min)
+        return self.clamp_(min=min)
 
     def clamp_max_(self, max: Operand) -> Tensor:
         """Lower self to at most `max`."""
-        return as_tensor(self).clamp_(max=max)
+        return self.clamp_(max=max)
 
     clip_, subtract_, divide_ = clamp_, sub_, div_
     mul_ = multiply_ = Operators.__imul__

@@ -12,6 +12,7 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
+from ferrum.methods.shaping import Shaping
 from ferrum.operands import the_tensor
 from ferrum.ops.views import Key
 from ferrum.promotion import SCALARS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 
-class Indexing(TensorBase):
+class Indexing(Shaping):
     """Reading and writing parts of a tensor, with NumPy's and PyTorch's rules."""
 
     __slots__ = ()
@@ -70,7 +71,7 @@ class Indexing(TensorBase):
 
     def scatter_add_(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
         """Add src[.., i, ..] to self[.., index[.., i, ..], ..] along `dim`."""
-        return ops.copy_(self, as_tensor(self).scatter_add(dim, index, src))
+        return ops.copy_(self, self.scatter_add(dim, index, src))
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return the entries of `dim` that a vector of integers picks."""
@@ -85,7 +86,7 @@ class Indexing(TensorBase):
         if the_tensor("masked_select", mask).dtype is not bool_:
             raise DTypeError(f"masked_select: expected a bool mask, got {mask.dtype.name}")
         shape = broadcast_shapes("masked_select", self.shape, mask.shape)
-        return as_tensor(self).expand(shape)[mask.expand(shape)]
+        return self.expand(shape)[mask.expand(shape)]
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
         """Return the indices of what is not 0: a tensor (count, ndim), or a tuple of columns."""

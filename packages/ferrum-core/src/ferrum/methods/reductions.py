@@ -10,7 +10,7 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import DTypeLike, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError
 from ferrum.methods.axes import flag, numpys_names, one_axis, some_axes, whole
-from ferrum.methods.elementwise import choose
+from ferrum.methods.elementwise import Elementwise, choose
 from ferrum.promotion import get_default_dtype
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-class Reductions(TensorBase):
+class Reductions(Elementwise):
     """Sums, means, extremes and orders."""
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class Reductions(TensorBase):
         axes = some_axes(name, dim, self.ndim)
         if dtype is None:
             return op(self, axes=axes, keepdims=keepdim, **attrs)
-        x = as_tensor(self).to(dtype=dtype)
+        x = self.to(dtype=dtype)
         return op(x, axes=axes, keepdims=keepdim, **attrs).to(x.dtype)
 
     def _on_axis(self, name: str, op: Op[..., Tensor], dim: int, **attrs: Any) -> Tensor:
@@ -54,7 +54,7 @@ class Reductions(TensorBase):
         axis = one_axis(name, dim, self.ndim)
         if self.ndim:
             return op(self, axis=axis, **attrs)
-        return op(as_tensor(self).reshape(1), axis=0, **attrs).reshape(())
+        return op(self.reshape(1), axis=0, **attrs).reshape(())
 
     @numpys_names
     def sum(
@@ -129,7 +129,7 @@ class Reductions(TensorBase):
         keepdim = flag(name, "keepdim", keepdim)
         if dim is not None:
             return self._on_axis(name, op, dim, keepdims=keepdim)
-        flat = op(as_tensor(self).reshape(-1), axis=0, keepdims=False)
+        flat = op(self.reshape(-1), axis=0, keepdims=False)
         return flat.reshape((1,) * self.ndim) if keepdim else flat
 
     @numpys_names
@@ -144,7 +144,7 @@ class Reductions(TensorBase):
 
     def _extreme(self, name: str, arg: Op[..., Tensor], dim: int, keepdim: bool) -> Any:
         indices = self._arg(name, arg, dim, keepdim=True)
-        values = as_tensor(self).gather(dim, indices)
+        values = self.gather(dim, indices)
         if flag(name, "keepdim", keepdim):
             return ValuesAndIndices(values, indices)
         return ValuesAndIndices(values.squeeze(dim), indices.squeeze(dim))
@@ -166,14 +166,14 @@ class Reductions(TensorBase):
     @numpys_names
     def cumsum(self, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
         """Return the running sum along `dim`."""
-        x = as_tensor(self).to(dtype=dtype)
+        x = self.to(dtype=dtype)
         total = x._on_axis("cumsum", ops.cumulative_sum, dim)
         return total if dtype is None else total.to(x.dtype)
 
     @numpys_names
     def cumsum_(self, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
         """Replace self by its running sum along `dim`."""
-        return ops.copy_(self, as_tensor(self).cumsum(dim, dtype=dtype))
+        return ops.copy_(self, self.cumsum(dim, dtype=dtype))
 
     @numpys_names
     def logsumexp(self, dim: Dim, keepdim: bool = False) -> Tensor:
@@ -182,7 +182,7 @@ class Reductions(TensorBase):
             some_axes("logsumexp", dim, self.ndim),
             flag("logsumexp", "keepdim", keepdim),
         )
-        x = as_tensor(self) if is_floating(self.dtype) else as_tensor(self).to(get_default_dtype())
+        x = as_tensor(self) if is_floating(self.dtype) else self.to(get_default_dtype())
         if any(x.shape[axis] == 0 for axis in axes):
             return ops.sum(x, axes=axes, keepdims=keepdim).log()  # the sum of nothing is 0
         top = ops.max(x.detach(), axes=axes, keepdims=True)
@@ -193,12 +193,12 @@ class Reductions(TensorBase):
     @numpys_names
     def softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return exp(self) / sum(exp(self)) along `dim`."""
-        return as_tensor(self).to(dtype=dtype)._on_axis("softmax", ops.softmax, dim)
+        return self.to(dtype=dtype)._on_axis("softmax", ops.softmax, dim)
 
     @numpys_names
     def log_softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return self - log(sum(exp(self))) along `dim`."""
-        return as_tensor(self).to(dtype=dtype)._on_axis("log_softmax", ops.log_softmax, dim)
+        return self.to(dtype=dtype)._on_axis("log_softmax", ops.log_softmax, dim)
 
     @numpys_names
     def norm(self, p: float | str = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
@@ -229,7 +229,7 @@ class Reductions(TensorBase):
     ) -> ValuesAndIndices:
         """Return the elements in order along `dim`, and where they stood; always stable."""
         indices = self._order("sort", dim, descending)
-        return ValuesAndIndices(as_tensor(self).gather(dim, indices), indices)
+        return ValuesAndIndices(self.gather(dim, indices), indices)
 
     @numpys_names
     def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:

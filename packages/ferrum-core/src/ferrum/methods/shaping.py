@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ferrum import ops
-from ferrum.base import TensorBase, as_tensor
+from ferrum.base import as_tensor
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import (
     distinct_axes,
@@ -18,6 +18,7 @@ from ferrum.methods.axes import (
     some_axes,
     whole,
 )
+from ferrum.methods.conversion import Conversion
 from ferrum.operands import the_tensor
 from ferrum.ops.joining import along
 from ferrum.spec import Shape
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 
-class Shaping(TensorBase):
+class Shaping(Conversion):
     """Views, and what can be said of a shape."""
 
     __slots__ = ()
@@ -61,7 +62,7 @@ class Shaping(TensorBase):
 
         ShapeError where the layout needs a copy.
         """
-        out = as_tensor(self).reshape(*shape)
+        out = self.reshape(*shape)
         if out.view_of is None:
             raise ShapeError(
                 f"view: the layout of this {self.shape} tensor does not allow a view as "
@@ -71,7 +72,7 @@ class Shaping(TensorBase):
 
     def view_as(self, other: Tensor) -> Tensor:
         """Return self in the shape of `other` without copying."""
-        return as_tensor(self).view(the_tensor("view_as", other).shape)
+        return self.view(the_tensor("view_as", other).shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Return self with the axes from `start_dim` to `end_dim` made one."""
@@ -162,7 +163,7 @@ class Shaping(TensorBase):
 
     def broadcast_to(self, shape: Shape) -> Tensor:
         """Return self expanded to `shape`."""
-        return as_tensor(self).expand(shape)
+        return self.expand(shape)
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Return self laid side by side `sizes` times, copied."""
