@@ -191,7 +191,11 @@ class InPlaceTwin(WritingOp[P]):
     ) -> Any:
         """Use the kernel where all operands have the dtype of x, else the fallback."""
         dtype = args[0].dtype
-        mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
+        try:
+            mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
+        except AttributeError:
+            self.specs(args, attrs)  # which says what is no tensor
+            raise
         if mixed or (CATEGORY[dtype] < 2 and result_type(*args) is not dtype):
             return self.decompose(mode, device, args, attrs)
         return super().compute(mode, device, args, attrs)
