@@ -198,7 +198,7 @@ def test_a_generator_of_ones_own_repeats_itself_beside_others() -> None:
     assert all(each == expected for mine in found for each in mine)
 
 
-# Python 3.13 nests destructors up to a fixed depth, however small the stack: there a chain of 20,000
+# Python 3.13 nests destructors up to a fixed depth, however small the stack is: there a chain of
 # plain objects with __slots__, without FERRUM, ends a thread of 512 KiB as well, and none of 1 MiB.
 LITTLE = 1024 if sys.version_info >= (3, 13) else 256
 
