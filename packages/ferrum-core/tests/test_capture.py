@@ -500,3 +500,8 @@ def test_one_tensor_twice_is_refused() -> None:
 def test_bad_operands_raise_as_eager_does() -> None:
     with pytest.raises(OperandError, match=r"^exp: expected a tensor or a number, got list"):
         record(lambda x: fe.exp([1.0]), fe.ones(1))  # type: ignore[arg-type]
+
+
+def test_only_functions_are_taken() -> None:
+    with pytest.raises(OperandError, match="^record: expected a function, got int"):
+        record(5)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import pytest
 
 import ferrum as fe
 from ferrum import Tensor, checkpoint
-from ferrum.errors import GradientError
+from ferrum.errors import GradientError, OperandError
 
 WIDTH = 128
 
@@ -265,3 +265,8 @@ def test_arguments_live_as_long_as_the_graph() -> None:
     assert alive() is not None
     y.sum().backward()
     assert alive() is None
+
+
+def test_only_functions_are_taken() -> None:
+    with pytest.raises(OperandError, match="^checkpoint: expected a function, got int"):
+        fe.checkpoint(5)  # type: ignore[arg-type]

@@ -285,6 +285,8 @@ def record(function: Callable[..., Any], *tensors: Tensor) -> Graph:
     CaptureError where it asks for values (`item`, `bool`), for an op whose shape depends on values,
     or for a tensor that another thread made or wrote while the function ran.
     """
+    if not callable(function):
+        raise OperandError(f"record: expected a function, got {type(function).__name__}")
     recorder = Recorder()
     graph = recorder.graph
     graph.specs = [_spec("record", each) for each in tensors]

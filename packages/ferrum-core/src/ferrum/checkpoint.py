@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ferrum.base import TensorBase
-from ferrum.errors import GradientError
+from ferrum.errors import GradientError, OperandError
 from ferrum.graph import storage_of
 from ferrum.mode import Mode, Observer, current, observing, using
 from ferrum.node import Recall, SavingNode
@@ -23,6 +23,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     generator, so that the gradients have the same bits as without. The function must do the same
     thing again: a second run that records other steps raises GradientError.
     """
+    if not callable(function):
+        raise OperandError(f"checkpoint: expected a function, got {type(function).__name__}")
     if not current().grad:
         return function(*args, **kwargs)
     recorder = _Recorder()
