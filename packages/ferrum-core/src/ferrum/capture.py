@@ -236,7 +236,7 @@ class Watched(KernelCache):
     __slots__ = ("kernels", "recorders")
 
     def __init__(self, kernels: KernelCache) -> None:
-        super().__init__(kernels.backend)
+        super().__init__(kernels.backend, kernels.device)
         self.ignored = kernels.ignored
         self.kernels = kernels
         self.recorders: tuple[Recorder, ...] = ()
