@@ -30,6 +30,7 @@ PUBLIC = [
     "ferrum.mode",
     "ferrum.observing",
     "ferrum.op",
+    "ferrum.operation",
     "ferrum.ops",
     "ferrum.philox",
     "ferrum.plugins",
@@ -67,6 +68,7 @@ devices that you have.
   of a fixed magnitude where that is larger. *Exact* is the right value, rounded once.
 
 What stands before the star are tensors; what follows it are attributes, which are keyword-only.
+An op that takes no tensors takes the `device` to run on instead.
 """
 SECTIONS = {
     "core.0": ("Tier 0: memory", "Creation, copies, and views of the same memory."),

@@ -53,6 +53,15 @@ def test_the_backend_of_the_tutorial_installs_conforms_and_trains(tmp_path):
     run(BACKEND, tmp_path, str(python), PATH=path, **offline)
 
 
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name
+)
+def test_prose_is_at_most_100_columns_wide(page):
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    wide = [line for line in text.splitlines() if len(line) > 100 and line[0] != "|"]
+    assert not [line for line in wide if " " in line.strip()]
+
+
 def test_python_that_is_not_run_is_the_exception():
     """A page may leave out a block that cannot run, saying why; the tutorials may not."""
     left_out = [

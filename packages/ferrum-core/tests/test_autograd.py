@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import ferrum as fe
 from ferrum import Tensor
-from ferrum.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
 from ferrum.op import OPS
 
 QUIET = settings(deadline=None, derandomize=True, max_examples=60, database=None)
@@ -220,6 +220,62 @@ def test_inputs_must_be_leaves() -> None:
     assert x.grad is None
 
 
+def test_rules_off_the_way_to_what_is_wanted_do_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they compute beside it: `needs` is None for the operands that lead elsewhere."""
+    ran: list[tuple[str, list[bool]]] = []
+
+    def counted(name: str) -> None:
+        op = OPS[f"core.{name}"]
+        rule = op.vjp
+
+        def count(*args: Any, needs: Any = None, **attrs: Any) -> Any:
+            ran.append((name, [need is not None for need in needs or ()]))
+            return rule(*args, **({"needs": needs} if takes_needs else {}), **attrs)
+
+        takes_needs = op.wants_needs
+        monkeypatch.setattr(op, "vjp", count)
+
+    for name in ("multiply", "exp", "sin", "matmul", "concat"):
+        counted(name)
+    x, y, w = leaf([[0.5, 1.0], [2.0, 0.1]]), leaf([[1.0, 2.0]] * 2), leaf([[3.0, 0.2]] * 2)
+    middle = x.exp()
+    product = middle * y.sin()
+    total = fe.cat([product @ w, w.sin()]).sum()
+    expected = [g.tolist() for g in fe.grad(total, [x, y, w, middle], retain_graph=True)]
+    ways: list[tuple[list[Tensor], list[tuple[str, list[bool]]]]] = [
+        ([x], [("concat", [True]), ("matmul", [True, False]), ("multiply", [True, False])]),
+        ([y], [("concat", [True]), ("matmul", [True, False]), ("multiply", [False, True])]),
+        ([w], [("concat", [True]), ("sin", []), ("matmul", [False, True])]),
+        ([middle], [("concat", [True]), ("matmul", [True, False]), ("multiply", [True, False])]),
+        ([product], [("concat", [True]), ("matmul", [True, False])]),
+        ([total], []),
+    ]
+    last = {0: ("exp", []), 1: ("sin", [])}
+    for number, (wanted, rules) in enumerate(ways):
+        ran.clear()
+        (g,) = fe.grad(total, wanted, retain_graph=True)
+        assert ran == rules + ([last[number]] if number in last else [])
+        if number < 4:
+            assert g.tolist() == expected[number]
+    ran.clear()
+    total.backward(inputs=[w], retain_graph=True)
+    assert ran == ways[2][1]
+    assert (w.grad.tolist(), x.grad, y.grad) == (expected[2], None, None)
+
+
+def test_what_a_rule_did_not_compute_is_still_in_the_history() -> None:
+    """The gradient by x alone depends on y and w, and by the same numbers as beside theirs."""
+    x, y, w = (leaf(np.array(POINTS) + k) for k in range(3))
+    total = (fe.stack([x * y, y]).exp() / (w + x)).sum()
+    together = fe.grad(total, [x, y, w], create_graph=True)
+    for wanted, beside in zip((x, y, w), together, strict=True):
+        (alone,) = fe.grad(total, wanted, create_graph=True)
+        assert alone.tolist() == beside.tolist()
+        for options in ({"retain_graph": True}, {"create_graph": True}):
+            mine, others = (fe.grad(g.sum(), [x, y, w], **options) for g in (alone, beside))
+            assert [g.tolist() for g in mine] == [g.tolist() for g in others]
+
+
 def test_unused_inputs() -> None:
     x, unused = leaf(2.0), leaf([1.0, 2.0])
     with pytest.raises(GradientError, match="not used.*allow_unused"):
@@ -322,6 +378,52 @@ def test_roots_and_inputs_must_require_grad() -> None:
         fe.grad(x * 2, constant)
 
 
+X = fe.ones(2, dtype=fe.float64, requires_grad=True)
+WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: (X * 1).backward(5), OperandError, r"^backward: expected tensors, got int; make one"),
+    (lambda: (X * 1).backward(np.ones(2)), OperandError, "^backward: expected tensors, got ndarr"),
+    (lambda: (X * 1).sum().backward([None, 5]), OperandError, "^backward: expected tensors, got i"),
+    (lambda: fe.grad("x", "y"), OperandError, "^grad: expected tensors, got str"),
+    (lambda: fe.grad(X.sum(), "y"), OperandError, "^grad: expected tensors, got str"),
+    (lambda: fe.grad(X.sum(), [X, None]), OperandError, "^grad: expected a tensor, got None"),
+    (lambda: fe.grad(X.sum(), []), ArgumentError, "^grad: expected at least one input, got none"),
+    (lambda: fe.grad(None, X), OperandError, "^grad: expected a tensor, got None"),
+    (lambda: fe.grad(X.sum(), X, 5), OperandError, "^grad: expected tensors, got int"),
+    (lambda: X.sum().backward(inputs=[]), ArgumentError, "^backward: expected at least one input"),
+    (lambda: X.sum().backward(inputs=3), OperandError, "^backward: expected tensors, got int"),
+    (lambda: fe.backward(7), OperandError, "^backward: expected tensors, got int"),
+    (
+        lambda: X.sum().backward(create_graph="yes"),
+        OperandError,
+        "^backward: expected create_graph to be True or False, got 'yes'",
+    ),
+    (
+        lambda: fe.grad(X.sum(), X, retain_graph=3),
+        OperandError,
+        "^grad: expected retain_graph to be True or False, got 3",
+    ),
+    (
+        lambda: fe.grad(X.sum(), X, create_graph=None),
+        OperandError,
+        "^grad: expected create_graph to be True or False, got None",
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_what_is_no_tensor_or_no_option_is_refused(number: int) -> None:
+    call, error, text = WRONG[number]
+    with pytest.raises(error, match=text):
+        call()
+    assert X.grad is None
+
+
+def test_inputs_may_come_from_a_generator() -> None:
+    x, y = leaf(2.0), leaf(3.0)
+    gx, gy = fe.grad(x * y, (each for each in (x, y)))
+    assert (gx.item(), gy.item()) == (3.0, 2.0)
+
+
 def test_a_freed_graph_says_so_and_retain_graph_keeps_it() -> None:
     x = leaf([2.0])
     y = x * x
@@ -340,6 +442,14 @@ def test_create_graph_retains_unless_told_otherwise() -> None:
     fe.grad(y, x, create_graph=True, retain_graph=False)
     with pytest.raises(GradientError, match="freed"):
         fe.grad(y, x)
+
+
+def test_nodes_that_saved_nothing_may_be_walked_through_again() -> None:
+    x = leaf([1.0, 2.0])
+    y = (x[:1] + 1).sum()
+    y.backward()
+    y.backward()
+    assert x.grad is not None and x.grad.tolist() == [2, 0]  # as in PyTorch
 
 
 def test_parts_that_a_walk_does_not_need_are_not_freed() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +16,7 @@ from hypothesis import strategies as st
 
 import ferrum as fe
 from ferrum import Generator, Tensor
-from ferrum.capture import Graph, record
+from ferrum.capture import Graph, Watched, record
 from ferrum.errors import CaptureError, OperandError
 
 
@@ -196,6 +200,138 @@ def test_views_of_state_made_outside_share_its_memory() -> None:
     assert graph.replay(fe.ones(2)).tolist() == [0, 2, 2]
 
 
+def test_an_input_stays_one_where_a_function_closes_over_it() -> None:
+    """A part of it that was taken before is state, which eager would read as well."""
+    x = fe.ones(2)
+    whole, part = x.detach(), x[:1]
+    graph = record(lambda a: a + x + whole, x)
+    assert graph.replay(fe.full((2,), 5.0)).tolist() == [15, 15]
+    graph = record(lambda a: a + part, x)
+    x.fill_(3)
+    assert graph.replay(fe.full((2,), 5.0)).tolist() == [8, 8]
+
+
+# ---- threads
+
+
+def elsewhere(call: Callable[[], Any]) -> Any:
+    """Return what `call` returns in a thread with a context of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def written_elsewhere(x: Tensor) -> Tensor:
+    y = x * 2
+    elsewhere(lambda: y.add_(1))
+    return y
+
+
+def part_written_elsewhere(x: Tensor) -> Tensor:
+    y = x * 2
+    elsewhere(lambda: y[0].mul_(3))
+    return y + 1
+
+
+def input_written_elsewhere(x: Tensor) -> Tensor:
+    y = x * 2
+    elsewhere(lambda: x.add_(1))
+    return y
+
+
+WEIGHT = fe.ones(2)
+
+
+def gradient_taken_elsewhere(x: Tensor) -> Tensor:
+    leaf = x.detach().requires_grad_()
+    return elsewhere(lambda: fe.grad((leaf**2).sum(), leaf)[0]) + x
+
+
+UNSEEN: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "a value": (lambda x: x + elsewhere(lambda: x * 2), "add: .* by multiply while"),
+    "a later value": (lambda x: x + elsewhere(lambda: (x * 2).exp()), "add: .* by exp while"),
+    "a decomposed value": (lambda x: -elsewhere(lambda: x.softmax(0)), "neg.*: .* by "),
+    "a view": (lambda x: elsewhere(lambda: x[:1]).exp(), "exp: .* by "),
+    "a creation": (lambda x: x + elsewhere(lambda: fe.rand(2)), "add: .* by uniform while"),
+    "of state": (lambda x: x + elsewhere(lambda: WEIGHT * 2), "add: .* by multiply while"),
+    "in a list": (lambda x: fe.cat([x, elsewhere(lambda: x * 2)]), "concat: .* by multiply "),
+    "an output": (lambda x: (x, elsewhere(lambda: x * 2)), "record: .* by multiply while"),
+    "a gradient": (gradient_taken_elsewhere, "add: .* by "),
+    "a result written": (written_elsewhere, "record: .* by (add|copy)_ while"),
+    "a part written": (part_written_elsewhere, "add: .* in place while"),
+    "an input written": (input_written_elsewhere, "record: .* by (add|copy)_ while"),
+    "state written": (
+        lambda x: (elsewhere(lambda: WEIGHT.add_(0)), x * WEIGHT)[1],
+        "multiply: .* by (add|copy)_ while",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_other_threads_do_is_refused(name: str) -> None:
+    function, text = UNSEEN[name]
+    x = fe.ones(2)
+    with pytest.raises(CaptureError, match=f"^{text}"):
+        record(function, x)
+    assert not isinstance(x.device.kernels, Watched)
+    record(lambda x: x + WEIGHT, x)  # what was made or written before is state
+
+
+def test_other_threads_may_go_on_with_what_is_their_own() -> None:
+    """They read the same inputs and state, and their own values never meet the recording."""
+    stop = threading.Event()
+    x, seen = data(3, 3), []
+
+    def work() -> None:
+        weight = fe.zeros(3, 3)
+        while not stop.is_set():
+            weight.add_((x @ x).softmax(0).t())
+        seen.append(record(lambda x: x.exp(), x).replay(x).tolist() == x.exp().tolist())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for each in threads:
+        each.start()
+    try:
+        for _ in range(10):
+            assert_replays(lambda y: (y @ x).tanh().sum(0), (3, 3))
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+    assert seen == [True] * 3
+    assert not isinstance(x.device.kernels, Watched)
+
+
+def test_recordings_inside_recordings() -> None:
+    def outer(x: Tensor) -> Tensor:
+        inner = record(lambda y: y * 3, x)
+        return inner.replay(x) + 1
+
+    assert_replays(outer, (2,))
+
+
+def test_threads_that_are_given_the_context_are_recorded() -> None:
+    async def both(x: Tensor) -> Tensor:
+        return await asyncio.to_thread(lambda: x.exp()) + await asyncio.to_thread(lambda: x * 2)
+
+    def function(x: Tensor) -> Tensor:
+        context = contextvars.copy_context()
+        y = elsewhere(lambda: context.run(lambda: x.sin()))
+        return y * asyncio.run(both(x))
+
+    assert_replays(function, (2, 2))
+
+
+def test_a_checkpoint_made_before_cannot_be_computed_again() -> None:
+    """It runs in the context that it was made in, which records nothing."""
+    x = data(3, 3).requires_grad_()
+    out = fe.checkpoint(lambda z: z.exp().sin(), x).sum()
+    with pytest.raises(CaptureError, match=r"^\w+: a tensor was made or written by \w+ while"):
+        record(lambda g: fe.grad(out, x, g, retain_graph=True)[0], fe.ones(()))
+    plain = x.exp().sin().sum()
+    graph = record(lambda g: fe.grad(plain, x, g, retain_graph=True)[0], fe.ones(()))
+    assert bits(graph.replay(fe.full((), 2.0))) == bits(fe.grad(plain, x, fe.full((), 2.0))[0])
+
+
 # ---- random numbers
 
 
@@ -364,3 +500,8 @@ def test_one_tensor_twice_is_refused() -> None:
 def test_bad_operands_raise_as_eager_does() -> None:
     with pytest.raises(OperandError, match=r"^exp: expected a tensor or a number, got list"):
         record(lambda x: fe.exp([1.0]), fe.ones(1))  # type: ignore[arg-type]
+
+
+def test_only_functions_are_taken() -> None:
+    with pytest.raises(OperandError, match="^record: expected a function, got int"):
+        record(5)  # type: ignore[arg-type]

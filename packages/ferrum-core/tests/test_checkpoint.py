@@ -11,7 +11,7 @@ import pytest
 
 import ferrum as fe
 from ferrum import Tensor, checkpoint
-from ferrum.errors import GradientError
+from ferrum.errors import GradientError, OperandError
 
 WIDTH = 128
 
@@ -179,6 +179,32 @@ def test_a_parameter_written_since_is_found_out() -> None:
         y.sum().backward()
 
 
+def test_memory_that_was_read_but_not_saved_must_stay_too() -> None:
+    """A quotient saves its value: computed again from another numerator, it would be another."""
+    for requires_grad in (False, True):
+        x = leaf(3, 3)
+        top = leaf(3, 3, seed=1).detach().requires_grad_(requires_grad)
+        y = checkpoint(lambda x, top=top: top / (x * x + 1), x)
+        with fe.no_grad():
+            top.add_(1)
+        with pytest.raises(GradientError, match="^checkpoint: .* read a tensor that was changed"):
+            y.sum().backward()
+        assert x.grad is None
+
+
+def test_state_that_no_gradient_reads_may_be_written() -> None:
+    """As running statistics are, by both runs."""
+    x, count = leaf(3, 3), fe.zeros(3)
+
+    def function(x: Tensor) -> Tensor:
+        with fe.no_grad():
+            count.mul_(0.5).add_(x.mean(0))
+        return (x * 2).exp()
+
+    checkpoint(function, x).sum().backward()
+    assert x.grad.tolist() == (2 * (x * 2).exp()).tolist()
+
+
 def test_an_output_written_since_does_no_harm() -> None:
     """The saved output is computed anew, so that even this gradient is right."""
     x = leaf(3)
@@ -265,3 +291,8 @@ def test_arguments_live_as_long_as_the_graph() -> None:
     assert alive() is not None
     y.sum().backward()
     assert alive() is None
+
+
+def test_only_functions_are_taken() -> None:
+    with pytest.raises(OperandError, match="^checkpoint: expected a function, got int"):
+        fe.checkpoint(5)  # type: ignore[arg-type]

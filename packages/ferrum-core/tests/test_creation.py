@@ -415,6 +415,7 @@ def test_eye(n: int, m: int | None, dtype: Any) -> None:
         (lambda: fe.arange(3, dtype=fe.bool), DTypeError, "arange: expected an integer or float"),
         (lambda: fe.arange(float("inf")), ArgumentError, "arange: a step of 1 does not lead from"),
         (lambda: fe.linspace(0, 1, -1), ArgumentError, "linspace: expected steps of at least 0"),
+        (lambda: fe.linspace(0, 1, 2**62), ShapeError, "linspace: a tensor of shape"),
         (lambda: fe.linspace(0, 1, 2.5), OperandError, "linspace: expected integers, got (2.5,)"),
         (lambda: fe.linspace("a", 1, 2), OperandError, "linspace: expected a number, got str"),
         (lambda: fe.eye(-1), ShapeError, "eye: expected sizes of at least 0, got (-1, -1)"),

@@ -9,7 +9,7 @@ import pytest
 
 import ferrum as fe
 from ferrum import Function, Tensor
-from ferrum.errors import GradientError, OperandError
+from ferrum.errors import GradientError, OperandError, UnsupportedError
 
 
 def leaf(*values: float) -> Tensor:
@@ -369,8 +369,37 @@ def test_forward_must_return_tensors() -> None:
             Wrong.apply(leaf(1.0))
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda ctx: ctx.save_for_backward(5),
+            "save_for_backward: expected tensors, got int; keep",
+        ),
+        (lambda ctx: ctx.save_for_backward(None, [1]), "save_for_backward: .* got list; keep"),
+        (lambda ctx: ctx.mark_non_differentiable("y"), "mark_non_differentiable: .* got str"),
+        (lambda ctx: ctx.set_materialize_grads("no"), "set_materialize_grads: .* False, got 'no'"),
+    ],
+)
+def test_what_a_context_refuses(call: Any, text: str) -> None:
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            call(ctx)
+            return x * 1
+
+    with pytest.raises(OperandError, match=f"^{text}"):
+        Wrong.apply(leaf(1.0))
+
+
+def test_help_tells_what_a_context_can_do() -> None:
+    text = Function.__doc__ or ""
+    for name in (*(n for n in vars(fe.function.Context) if n[0] != "_"), "needs_input_grad"):
+        assert f"ctx.{name}" in text
+
+
 def test_what_a_function_does_not_define() -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(UnsupportedError, match="^Function: define forward"):
         Function.apply(leaf(1.0))
 
     class Forward(Function):

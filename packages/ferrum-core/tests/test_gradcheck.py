@@ -272,3 +272,10 @@ def test_refusals(check: Callable[..., bool]) -> None:
         check(lambda x: x * x, f64(1).expand(3))
     with pytest.raises(OperandError, match="expected func to return tensors, got float"):
         check(lambda x: 1.0, f64(1, 2))
+
+
+def test_only_functions_are_taken() -> None:
+    with pytest.raises(OperandError, match="^gradcheck: expected a function, got int"):
+        fe.gradcheck(5, fe.ones(1, requires_grad=True))  # type: ignore[arg-type]
+    with pytest.raises(OperandError, match="^gradgradcheck: expected a function, got int"):
+        fe.gradgradcheck(5, fe.ones(1, requires_grad=True))  # type: ignore[arg-type]

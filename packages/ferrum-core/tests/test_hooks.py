@@ -8,7 +8,7 @@ import pytest
 
 import ferrum as fe
 from ferrum import Tensor
-from ferrum.errors import GradientError
+from ferrum.errors import GradientError, OperandError
 
 
 def leaf(*values: float) -> Tensor:
@@ -129,6 +129,34 @@ def test_wrong_replacements_are_refused() -> None:
         with pytest.raises(GradientError, match=r"hook: expected a gradient \(1,\) float64"):
             y.backward()
         assert x.grad is None
+
+
+def test_an_array_is_no_gradient() -> None:
+    """Although it has the shape and the dtype of one."""
+    x = leaf(1.0)
+    y = x * 1
+    y.register_hook(lambda g: g.numpy())  # type: ignore[arg-type, return-value]
+    with pytest.raises(GradientError, match=r"^hook: expected .* on '.*' or None, got ndarray "):
+        y.backward()
+    for register in ("register_hook", "register_prehook"):
+        y = x.exp()
+        getattr(y.grad_fn, register)(lambda *grads: [5.0])
+        with pytest.raises(GradientError, match="^hook: expected gradients that are .*got float"):
+            y.backward()
+    assert x.grad is None
+
+
+def test_a_hook_is_something_to_call() -> None:
+    x = leaf(1.0)
+    y = x * 1
+    for register in (
+        x.register_hook,
+        y.register_hook,
+        y.grad_fn.register_hook,
+        y.grad_fn.register_prehook,
+    ):
+        with pytest.raises(OperandError, match="^register_hook: expected a function, got int"):
+            register(5)
 
 
 def test_hooks_need_a_gradient_to_come() -> None:

@@ -250,6 +250,20 @@ def test_expanded_tensors_are_refused(view: Callable[[Tensor], Tensor]) -> None:
     assert x.tolist() == [2.0, 2.0]
 
 
+def test_one_element_of_an_expanded_tensor_may_be_written() -> None:
+    x = fe.zeros(3)
+    x.expand(4, 3)[2, 1].add_(1)
+    fe.zeros(1).expand(4)[:0].add_(1)
+    assert x.tolist() == [0, 1, 0]
+    w = leaf([2.0])
+    y = w * 1
+    wide = y.expand(4)
+    wide[1].mul_(3)
+    assert (wide.tolist(), y.tolist()) == ([6, 6, 6, 6], [6])
+    wide.sum().backward()
+    assert w.grad is not None and w.grad.tolist() == [12]  # as in PyTorch
+
+
 def test_results_must_fit() -> None:
     x = fe.ones(2, dtype=fe.int64)
     for write in (

@@ -311,7 +311,8 @@ def test_what_a_tensor_says_of_itself() -> None:
 
 
 WRITERS = ["exp_", "log_", "sqrt_", "tanh_", "sigmoid_", "relu_", "abs_", "neg_", "floor_", "ceil_",
-           "round_", "trunc_", "sin_", "cos_", "square_", "reciprocal_"]  # fmt: skip
+           "round_", "trunc_", "sin_", "cos_", "square_", "reciprocal_", "expm1_", "log1p_",
+           "rsqrt_", "sign_", "erf_", "negative_"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -321,6 +322,62 @@ def test_methods_that_write(name: str) -> None:
     assert getattr(x, name)() is x
     assert fe.equal(x, want)
     assert fe.gradcheck(lambda t: getattr(t.clone(), name)(), fe.tensor(P, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
+    "logical_xor", "atan2", "multiply", "subtract", "divide", "true_divide", "less", "greater",
+    "clamp_min", "clamp_max", "clip", "not_equal"])  # fmt: skip
+def test_methods_of_two_that_write(name: str) -> None:
+    x, y = fe.tensor(X), fe.tensor(V)
+    want = getattr(x, name)(y)
+    assert getattr(x, name + "_")(y) is x
+    assert x.dtype is fe.float64
+    assert fe.equal(x, want.to(fe.float64))
+
+
+def test_other_methods_that_write() -> None:
+    n, m = fe.tensor(N), fe.tensor(N + 2)
+    for name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+        assert fe.equal(getattr(n.clone(), name + "_")(m), getattr(n, name)(m))
+    assert fe.equal(n.clone().bitwise_not_(), ~n)
+    assert fe.equal(n.clone().logical_not_(), n.logical_not().long())
+    x, at = fe.tensor(X), fe.tensor(AT)
+    assert fe.equal(x.clone().cumsum_(0), x.cumsum(0))
+    assert fe.equal(x.clone().scatter_add_(0, at, x), x.scatter_add(0, at, x))
+    assert fe.equal((x + 0.013).round_(decimals=1), (x + 0.013).round(decimals=1))
+    leaf = fe.tensor(X, requires_grad=True)
+    for write in (lambda t: t.cumsum_(1), lambda t: t.clamp_max_(0.6), lambda t: t.atan2_(2.0)):
+        assert fe.gradcheck(lambda t, write=write: write(t.clone() * 2), leaf)
+
+
+def test_triangles_are_methods() -> None:
+    x = fe.tensor(X)
+    assert x.tril(-1).tolist() == np.tril(X, -1).tolist()
+    assert x.triu(1).tolist() == fe.triu(x, 1).tolist() == np.triu(X, 1).tolist()
+
+
+REDUCTIONS = ["sum", "prod", "mean", "var", "std", "amax", "amin", "any", "all", "argmax",
+              "logsumexp"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_numpys_names_are_taken(name: str) -> None:
+    x = fe.tensor(X)
+    for call in (getattr(fe, name), getattr(fe.Tensor, name)):
+        want = call(x, dim=1, keepdim=True)
+        assert fe.equal(call(x, axis=1, keepdims=True), want)
+        with pytest.raises(
+            fe.FerrumError, match=f"{name}: expected dim or axis, which is the same"
+        ):
+            call(x, dim=1, axis=1)
+
+
+def test_numpys_axis_is_taken_where_there_is_no_keepdim() -> None:
+    x = fe.tensor(X)
+    assert fe.equal(x.softmax(axis=0), x.softmax(0))  # type: ignore[call-arg]
+    assert fe.equal(x.max(axis=1).values, x.amax(1))
+    assert fe.equal(fe.cat([x, x], axis=1), fe.cat([x, x], 1))  # type: ignore[call-arg]
+    assert fe.stack([x, x], axis=2).shape == (3, 4, 2)  # type: ignore[call-arg]
 
 
 def test_operators_that_write() -> None:

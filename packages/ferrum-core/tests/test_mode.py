@@ -346,3 +346,11 @@ def test_contexts_built_on_switches() -> None:
     with unsettled():
         assert not records()
     assert records()
+
+
+def test_what_is_no_switch_is_refused() -> None:
+    with pytest.raises(OperandError, match="^set_grad_enabled: expected True or False, got 'no'"):
+        fe.set_grad_enabled("no")  # type: ignore[arg-type]
+    with pytest.raises(OperandError, match="^no_grad: expected a function, got int"):
+        fe.no_grad()(5)  # type: ignore[type-var]
+    assert fe.is_grad_enabled()

@@ -26,7 +26,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ferrum import safetensors_io
+from ferrum import safetensors_header
 from ferrum.dtypes import DTYPES, bfloat16, bool_, float16, float32, float64, uint8
 from ferrum.errors import ArgumentError, CheckpointError, DTypeError, UnsupportedError
 from ferrum.safetensors_io import read_arrays, write_arrays
@@ -395,9 +395,9 @@ def test_many_empty_tensors_load(path: Path) -> None:
 
 def test_too_many_tensors_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(two((0, 4), (4, 8)))
-    monkeypatch.setattr(safetensors_io, "MAX_TENSORS", 2)
+    monkeypatch.setattr(safetensors_header, "MAX_TENSORS", 2)
     assert len(read_arrays(path)[0]) == 2
-    monkeypatch.setattr(safetensors_io, "MAX_TENSORS", 1)
+    monkeypatch.setattr(safetensors_header, "MAX_TENSORS", 1)
     with pytest.raises(CheckpointError, match="expected at most 1 tensors, got 2") as caught:
         read_arrays(path)
     assert caught.value.kind == "too large"
@@ -510,13 +510,13 @@ def test_shortened_while_reading(
 ) -> None:
     content = one(shape=(10_000,), offsets=(0, 40_000), data=40_000)
     path.write_bytes(content)
-    parse = safetensors_io._parse
+    parse = safetensors_header._parse
 
     def shorten(header: bytes) -> dict[str, Any]:
         os.truncate(path, len(content) - shorter)
         return parse(header)
 
-    monkeypatch.setattr(safetensors_io, "_parse", shorten)
+    monkeypatch.setattr(safetensors_header, "_parse", shorten)
     with pytest.raises(CheckpointError, match=f"expected {len(content)} bytes, got ") as caught:
         read_arrays(path, mapped=mapped)
     assert caught.value.kind == "truncated"
@@ -704,7 +704,7 @@ def test_headers_too_large_to_read_are_not_written(
 ) -> None:
     for cap in ("MAX_HEADER_BYTES", "MAX_HEADER_MARKS"):
         with monkeypatch.context() as patch:
-            patch.setattr(safetensors_io, cap, 3)
+            patch.setattr(safetensors_header, cap, 3)
             with pytest.raises(CheckpointError) as caught:
                 write_arrays(path, {"a": np.ones((2, 2))})
         assert caught.value.kind == "too large" and listing(path.parent) == []
@@ -1016,5 +1016,5 @@ def test_the_corpus_executes_nothing(flags: tuple[str, ...], tmp_path: Path) -> 
 
 
 def test_every_dtype_of_ferrum_is_covered() -> None:
-    assert set(safetensors_io._DTYPES.values()) == set(DTYPES)
+    assert set(safetensors_header.DTYPES.values()) == set(DTYPES)
     assert {float16, float32, float64, uint8} <= set(DTYPES)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ferrum as fe
-from ferrum import Tensor
+from ferrum import Tensor, plugins
 from ferrum.dtypes import DTYPES, FLOATS, is_floating
 from ferrum.errors import (
     ArgumentError,
@@ -282,9 +282,25 @@ def test_tensors_on_their_device() -> None:
     assert x.to("reference", fe.float64).dtype is fe.float64
     with pytest.raises(DeviceError, match="nowhere"):
         x.to("nowhere")
+    for twice in ((fe.float64, fe.float32), (x, fe.float64), ("reference", x)):
+        with pytest.raises(fe.FerrumError, match="^to: expected at most one dtype and one device"):
+            x.to(*twice)
+    assert x.to(None, fe.float64).dtype is fe.float64
+    for name in ("half", "float", "long", "f8"):
+        with pytest.raises(fe.FerrumError, match=f"^to: .* got '{name}'; for the dtype write fe"):
+            x.to(name)
     with pytest.raises(DeviceError, match="nowhere"):
         fe.zeros(2, device="nowhere")
     x.device.synchronize()
+
+
+def test_no_other_device_takes_the_place_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FERRUM_PLUGINS", "none")  # as if ferrum-cpu were not installed
+    for name in ("cpu", "cpu:0"):
+        monkeypatch.delitem(plugins._devices, name, raising=False)
+    monkeypatch.delitem(plugins._loaded, "cpu", raising=False)
+    with pytest.raises(DeviceError, match=r"^cpu: no backend .* to\('reference'\) moves to"):
+        fe.ones(2).cpu()
 
 
 def test_casts() -> None:

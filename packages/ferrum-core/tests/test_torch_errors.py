@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import pickle
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -177,7 +182,7 @@ CASES = [
 OF = {
     "sub": "subtract", "mul": "multiply", "div": "divide", "eq": "equal", "ne": "not_equal",
     "lt": "less", "ge": "greater_equal", "neg": "negative", "bitwise_not": "bitwise_invert",
-    "std": "var", "amax": "max", "amin": "min", "max": "max|argmax", "min": "min|argmin",
+    "std": "var", "amax": "amax|max", "amin": "amin|min", "max": "max|argmax",
     "cat": "cat|concat", "stack": "stack|concat", "view": "view|reshape", "mm": "mm|matmul",
     "dot": "dot|matmul", "broadcast_to": "expand", "index_select": "index_select|index",
     "masked_fill": "masked_fill|where", "topk": "topk|sort", "norm": "norm|sum",
@@ -294,3 +299,121 @@ def test_masked_fill_refuses_what_does_not_fit(value: int) -> None:
 def test_dims_are_integers(name: str, dim: Any) -> None:
     with pytest.raises(FerrumError, match="expected an integer as dim, got"):
         getattr(fe.ones((2, 3)), name)(dim)
+
+
+# ---- odd things in every position of every public function and method
+
+ODD = [None, "x", [1, 2], object(), np.arange(3.0), fe.float32, 1 + 2j, {}]
+FIXED = {"dim": 0, "dim0": 0, "dim1": 1, "dims": 0, "shape": (4,), "sizes": (2, 2), "size": (2, 2),
+         "chunks": 2, "split_size": 1, "start": 0, "length": 1, "k": 1, "source": 0,
+         "destination": 1, "dtype": fe.float32, "p": 2, "diagonal": 0, "key": 0}  # fmt: skip
+# What is the interpreter's to call, and `__array__`, whose dtype is NumPy's to judge.
+NOT_WALKED = {"__init__", "__format__", "__reduce_ex__", "__deepcopy__", "__array__"}
+METHODS = {
+    name: method
+    for name in dir(fe.Tensor)
+    if inspect.isfunction(method := inspect.getattr_static(fe.Tensor, name))
+    and (name.startswith("__") or not name.startswith("_"))
+    and name not in NOT_WALKED
+}
+FUNCTIONS = {
+    name: function
+    for name in fe.__all__
+    if inspect.isfunction(function := getattr(fe, name))
+    and function.__module__ in ("ferrum.tensor", "ferrum.functions")
+}
+
+
+def usual(parameter: str) -> Any:
+    x = fe.tensor([[1.0, 2.0], [3.0, 4.0]])
+    by_name = {"mask": x > 1, "condition": x > 1, "index": x.long() % 2, "tensors": [x, x]}
+    return FIXED.get(parameter, by_name.get(parameter, x))
+
+
+def odd_calls(function: Any) -> Iterator[list[Any]]:
+    """Yield arguments that are as usual but for one."""
+    positional = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if each.kind is not each.KEYWORD_ONLY and each.kind is not each.VAR_KEYWORD
+    ]
+    needed = sum(each.default is each.empty for each in positional)
+    for at in range(len(positional)):
+        for odd in ODD:
+            args = [usual(each.name) for each in positional[: max(needed, at + 1)]]
+            yield [*args[:at], odd, *args[at + 1 :]]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_know_what_to_say_of_odd_arguments(name: str) -> None:
+    calls = [args for args in odd_calls(METHODS[name]) if isinstance(args[0], fe.Tensor)]
+    for args in calls:
+        with contextlib.suppress(FerrumError):  # anything else is a fault
+            METHODS[name](*args)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_know_what_to_say_of_odd_arguments(name: str) -> None:
+    for args in odd_calls(FUNCTIONS[name]):
+        with contextlib.suppress(FerrumError):
+            FUNCTIONS[name](*args)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("dot", lambda x: x[0].dot(None)),
+        ("mm", lambda x: x.mm([1.0])),
+        ("bmm", lambda x: fe.bmm(x, "a")),
+        ("gather", lambda x: x.gather(0, [0])),
+        ("scatter_add", lambda x: x.scatter_add(0, x.long(), None)),
+        ("index_select", lambda x: x.index_select(0, [0])),
+        ("masked_select", lambda x: x.masked_select([True])),
+        ("type_as", lambda x: x.type_as("float32")),
+        ("view_as", lambda x: x.view_as((4,))),
+        ("expand_as", lambda x: x.expand_as((2, 2))),
+        ("copy_", lambda x: x.copy_(np.ones((2, 2)))),
+        ("adopt", lambda x: x.adopt(None)),
+        ("sum", lambda x: fe.sum([1.0])),
+        ("tril", lambda x: fe.tril(None)),
+    ],
+)
+def test_what_is_no_tensor_is_named(name: str, call: Any) -> None:
+    with pytest.raises(OPERAND, match=rf"^{name}: expected a tensor, got .*fe.tensor\(...\)"):
+        call(fe.ones(2, 2))
+
+
+def test_what_else_is_odd_is_named() -> None:
+    x = fe.ones(2, 2)
+    for call, said in (
+        (lambda: x.add_(None), "add_: expected tensors, got NoneType; make a tensor"),
+        (lambda: x.pow_([1, 2]), "pow_: expected tensors, got list; make a tensor"),
+        (lambda: x.sum(0, 1), "sum: expected True or False as keepdim, got 1"),
+        (lambda: x.amax(0, None), "amax: expected True or False as keepdim, got None"),
+        (lambda: x.var(object), "var: expected an integer as dim, got <class 'object'>"),
+        (lambda: x.topk("a"), "topk: expected an integer as k, got 'a'"),
+        (lambda: x.narrow(0, None, 1), "narrow: expected an integer as start, got None"),
+        (lambda: x.split(None), "split: expected an integer as split_size, got None"),
+        (lambda: x.norm({}), "norm: expected a number or 'fro' for p, got {}"),
+    ):
+        with pytest.raises(FerrumError, match=f"^{re.escape(said)}"):
+            call()
+    assert x.sum(np.int64(0), np.True_).shape == (1, 2)
+
+
+def test_errors_of_python_use_public_names() -> None:
+    x = fe.ones(2, 2)
+    for call, name in (
+        (lambda: fe.Tensor(), "Tensor.__init__"),
+        (lambda: x.type(), "Tensor.type"),
+        (lambda: x.sum(bogus=1), "Tensor.sum"),
+        (lambda: x.mul(), "Tensor.mul"),
+        (lambda: x.less(), "Tensor.lt"),
+        (lambda: x.exp_(1), "Tensor.exp_"),
+        (lambda: x.backward(bogus=1), "Tensor.backward"),
+        (lambda: fe.sum(), "Tensor.sum"),
+    ):
+        with pytest.raises(TypeError, match=rf"^{name}\(\) "):
+            call()  # type: ignore[no-untyped-call]
+    assert pickle.loads(pickle.dumps(fe.exp)) is fe.exp
+    assert pickle.loads(pickle.dumps(fe.Tensor.add)) is fe.Tensor.add

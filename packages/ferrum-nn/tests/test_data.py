@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum.errors import ArgumentError, OperandError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError, UnsupportedError
 from ferrum_nn.data import DataLoader, TensorDataset, default_collate
 
 Pair = namedtuple("Pair", "x y")
@@ -45,6 +45,21 @@ def test_tensor_dataset():
         TensorDataset(fe.zeros(3), fe.zeros(4))
     with pytest.raises(ArgumentError, match="at least one tensor"):
         TensorDataset()
+    with pytest.raises(ShapeError, match=r"of one length, got \[\(\), \(\)\]"):
+        TensorDataset(fe.tensor(1), fe.tensor(2))
+    for other in (np.zeros(3), [1, 2, 3], 5, None):
+        with pytest.raises(OperandError, match="TensorDataset: expected tensors, got"):
+            TensorDataset(fe.zeros(3), other)
+
+
+def test_a_data_set_that_defines_nothing_says_so():
+    class Nothing(nn.data.Dataset):
+        pass
+
+    with pytest.raises(UnsupportedError, match=r"Nothing: the data set defines no __len__\(self\)"):
+        len(DataLoader(Nothing()))
+    with pytest.raises(UnsupportedError, match=r"Nothing: the data set defines no __getitem__"):
+        Nothing()[0]
 
 
 # ---- collating
@@ -77,8 +92,14 @@ def test_collate_refuses():
         default_collate([object()])
     with pytest.raises(ShapeError, match="one number of entries"):
         default_collate([(1, 2), (1,)])
-    with pytest.raises(ShapeError):
-        default_collate([fe.zeros(2), fe.zeros(3)])
+    for pair in ([fe.zeros(2), fe.zeros(3)], [np.zeros(2), np.zeros(3)], [{"a": 1}, {"b": 2}]):
+        with pytest.raises(ShapeError):
+            default_collate(pair)
+    with pytest.raises(ArgumentError, match="default_collate: expected at least one sample"):
+        default_collate([])
+    for mixed in ([{"a": 1}, 5], [(1, 2), 5], [1, "a"], [1.5, None], [fe.zeros(2), 5]):
+        with pytest.raises(OperandError, match="default_collate: expected samples of one kind"):
+            default_collate(mixed)
 
 
 # ---- loaders
@@ -161,9 +182,34 @@ def test_any_sequence_is_a_data_set():
     assert len(DataLoader(range(10), 3, drop_last=True)) == 3
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_batch_sizes_that_make_no_sense(size):
-    with pytest.raises(ArgumentError, match="DataLoader: expected a batch_size above 0"):
-        DataLoader([1], size)
-    with pytest.raises(TypeError):
-        DataLoader([1], 2.5)
+@pytest.mark.parametrize("data", [numbered(4), Squares(4)])
+def test_no_batches(data):
+    """PyTorch's meaning of a batch_size of None: samples one by one, as they are."""
+    loader = DataLoader(data, batch_size=None)
+    assert len(loader) == 4
+    samples = list(loader)
+    assert [int(x) for x, _ in samples] == [0, 1, 2, 3]
+    assert all(x.shape == () and y == 10 * x for x, y in samples)
+    doubled = DataLoader(data, None, True, collate_fn=lambda s: 2 * int(s[0]))
+    assert sorted(doubled) == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ArgumentError, "expected a batch_size above 0, got 0"),
+        ({"batch_size": -1}, ArgumentError, "expected a batch_size above 0, got -1"),
+        ({"batch_size": 2.5}, OperandError, "expected an integer as batch_size, got 2.5"),
+        ({"batch_size": "4"}, OperandError, "expected an integer as batch_size, got '4'"),
+        ({"batch_size": True}, OperandError, "expected an integer as batch_size, got True"),
+        ({"batch_size": None, "drop_last": True}, ArgumentError, "drop_last takes a batch_size"),
+        ({"collate_fn": 5}, OperandError, "expected a function as collate_fn, got 5"),
+        ({"generator": 5}, OperandError, "expected a Generator, got int"),
+        ({"dataset": 5}, OperandError, "expected a data set with __len__ and __getitem__, such"),
+        ({"dataset": iter([1])}, OperandError, "expected a data set with __len__"),
+        ({"dataset": {1, 2}}, OperandError, "expected a data set with __len__"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, error, message):
+    with pytest.raises(error, match=f"^DataLoader: {message}"):
+        DataLoader(**{"dataset": [1], **arguments})

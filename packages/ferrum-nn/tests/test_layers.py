@@ -192,3 +192,46 @@ def test_linear_as_a_function():
     x, weight, bias = fe.ones(2, 3), fe.ones(4, 3), fe.arange(4.0)
     assert F.linear(x, weight).tolist() == [[3] * 4] * 2
     assert F.linear(x, weight, bias)[0].tolist() == [3, 4, 5, 6]
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.Parameter([1.0]), OperandError, "Parameter: expected a tensor, got list"),
+        (lambda: nn.init.zeros_(5), OperandError, "constant_: expected a tensor, got int"),
+        (lambda: nn.init.uniform_([1]), OperandError, "uniform_: expected a tensor, got list"),
+        (lambda: nn.init.uniform_(fe.ones(2), "a"), OperandError, "uniform_: expected a number as"),
+        (
+            lambda: nn.init.kaiming_uniform_([1]),
+            OperandError,
+            "kaiming_uniform_: expected a tensor",
+        ),
+        (
+            lambda: nn.init.kaiming_uniform_(fe.ones(2, 2), a="x"),
+            OperandError,
+            "calculate_gain: expected a number as param, got 'x'",
+        ),
+        (lambda: nn.init.calculate_gain([5]), ArgumentError, "calculate_gain: expected one of"),
+        (lambda: stack()["a"], OperandError, "Sequential: expected an integer or a slice, got 'a'"),
+        (lambda: nn.Sequential().extend(5), OperandError, "Sequential: expected modules, got int"),
+        (lambda: F.softmax([1], 0), OperandError, "softmax: expected a tensor"),
+        (lambda: F.log_softmax([1], 0), OperandError, "log_softmax: expected a tensor"),
+        (lambda: nn.ReLU()([1]), OperandError, "relu: expected at least one tensor"),
+        (lambda: nn.ReLU(inplace=True)([1]), OperandError, "relu_: expected a tensor"),
+        (lambda: stack().train("x"), ArgumentError, "train: expected True or False, got 'x'"),
+    ],
+)
+def test_what_makes_no_sense(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()
+
+
+def test_a_sequential_whose_modules_change_while_it_runs():
+    net = nn.Sequential(nn.Identity(), nn.Identity())
+    net[0].register_forward_hook(lambda module, args, output: net.append(nn.Tanh()) and None)
+    x = fe.ones(2)
+    assert fe.equal(net(x), x)
+    assert len(net) == 3

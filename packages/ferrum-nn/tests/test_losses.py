@@ -216,3 +216,34 @@ def test_losses_refuse_a_reduction_when_they_are_made():
     for kind in (nn.MSELoss, nn.CrossEntropyLoss):
         with pytest.raises(ArgumentError, match=f"{kind.__name__}: expected reduction"):
             kind(reduction="average")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"label_smoothing": "x"},
+            OperandError,
+            "expected an integer as ignore_index and a number",
+        ),
+        (
+            {"label_smoothing": None},
+            OperandError,
+            "expected an integer as ignore_index and a number",
+        ),
+        ({"label_smoothing": 1.5}, ArgumentError, "expected label_smoothing from 0 to 1, got 1.5"),
+        ({"ignore_index": "x"}, OperandError, "expected an integer as ignore_index"),
+        ({"ignore_index": 2.5}, OperandError, "expected an integer as ignore_index"),
+    ],
+)
+@pytest.mark.parametrize("target", [fe.tensor([0, 1]), fe.ones(2, 3)])
+def test_cross_entropy_refuses_options(options, error, message, target):
+    with pytest.raises(error, match=f"^cross_entropy: {message}"):
+        F.cross_entropy(fe.zeros(2, 3), target, **options)
+    with pytest.raises(error, match=f"^CrossEntropyLoss: {message}"):
+        nn.CrossEntropyLoss(**options)
+
+
+def test_nll_loss_refuses_an_index_that_is_none():
+    with pytest.raises(OperandError, match=r"^nll_loss: expected an integer as ignore_index"):
+        F.nll_loss(fe.zeros(2, 3), fe.tensor([0, 1]), ignore_index=2.5)

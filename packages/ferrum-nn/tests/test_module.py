@@ -8,35 +8,6 @@ import ferrum as fe
 import ferrum_nn as nn
 from ferrum.errors import OperandError, UnsupportedError
 
-
-class Block(nn.Module):
-    def __init__(self):
-        self.inner = nn.Linear(3, 3)
-        self.scale = nn.Parameter(fe.ones(3))
-        self.register_buffer("mean", fe.zeros(3))
-        self.register_buffer("seen", fe.tensor(0), persistent=False)
-
-    def forward(self, x):
-        return self.inner(x - self.mean) * self.scale
-
-
-class Net(nn.Module):
-    def __init__(self):
-        self.first = nn.Linear(2, 3)
-        self.blocks = [Block(), Block()]
-        self.heads = {"a": nn.Linear(3, 1), "b": (nn.Linear(3, 1, bias=False), "not a module")}
-        self.gains = [nn.Parameter(fe.ones(1)), nn.Parameter(fe.zeros(1))]
-        self.name = "net"
-        self.constant = fe.ones(2)  # neither a parameter nor a buffer
-        self.nothing = None
-
-    def forward(self, x):
-        x = self.first(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.heads["a"](x)
-
-
 NAMES = [
     "first.weight",
     "first.bias",
@@ -52,8 +23,7 @@ NAMES = [
 # ---- walking
 
 
-def test_parameters_are_found_in_attributes_lists_tuples_and_dicts():
-    net = Net()
+def test_parameters_are_found_in_attributes_lists_tuples_and_dicts(net):
     assert [name for name, _ in net.named_parameters()] == NAMES
     assert [id(p) for p in net.parameters()] == [id(p) for _, p in net.named_parameters()]
     assert [name for name, _ in net.named_parameters("net", recurse=False)] == [
@@ -62,8 +32,7 @@ def test_parameters_are_found_in_attributes_lists_tuples_and_dicts():
     ]
 
 
-def test_modules_come_before_what_is_in_them():
-    net = Net()
+def test_modules_come_before_what_is_in_them(net):
     expected = ["", "first", "blocks.0", "blocks.0.inner", "blocks.1", "blocks.1.inner"]
     expected += ["heads.a", "heads.b.0"]
     assert [name for name, _ in net.named_modules()] == expected
@@ -78,8 +47,7 @@ def test_modules_come_before_what_is_in_them():
     ]
 
 
-def test_buffers_have_their_own_names():
-    net = Net()
+def test_buffers_have_their_own_names(net):
     names = [f"blocks.{i}.{name}" for i in (0, 1) for name in ("mean", "seen")]
     assert [name for name, _ in net.named_buffers()] == names
     assert [x.shape for x in net.buffers()] == [(3,), ()] * 2
@@ -129,8 +97,7 @@ def test_every_parameter_is_found_once_and_can_be_got_by_its_name(kinds):
     assert list(net.state_dict()) == list(found)
 
 
-def test_getting_by_name():
-    net = Net()
+def test_getting_by_name(net):
     assert net.get_parameter("blocks.1.inner.weight") is net.blocks[1].inner.weight
     assert net.get_buffer("blocks.0.mean") is net.blocks[0].mean
     assert net.get_submodule("heads.b.0") is net.heads["b"][0]
@@ -214,8 +181,7 @@ def test_subclasses_need_not_call_super_init():
 # ---- switches
 
 
-def test_train_and_eval_reach_everything():
-    net = Net()
+def test_train_and_eval_reach_everything(net):
     assert all(module.training for module in net.modules())
     assert net.eval() is net
     assert not any(module.training for module in net.modules())
@@ -232,8 +198,7 @@ def test_a_module_may_decide_what_train_means():
     assert [module.training for module in net.modules()] == [True, False, True]
 
 
-def test_requires_grad_and_zero_grad():
-    net = Net()
+def test_requires_grad_and_zero_grad(net):
     net(fe.ones(1, 2)).sum().backward()
     grad = net.first.weight.grad
     net.zero_grad(set_to_none=False)
@@ -245,9 +210,8 @@ def test_requires_grad_and_zero_grad():
     assert not any(p.requires_grad for p in net.parameters())
 
 
-def test_apply_goes_from_the_inside_out():
+def test_apply_goes_from_the_inside_out(net):
     seen = []
-    net = Net()
     assert net.apply(lambda module: seen.append(type(module).__name__)) is net
     assert seen == ["Linear", "Linear", "Block", "Linear", "Block", "Linear", "Linear", "Net"]
 

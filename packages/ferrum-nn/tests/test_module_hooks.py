@@ -171,3 +171,16 @@ def test_backward_hooks_want_tensors_and_the_right_number():
     module.register_full_backward_hook(lambda _, grad_input, grad_output: (None, None))
     with pytest.raises(OperandError, match="expected None or 1 gradients, got 2"):
         module(leaf(1.0)).sum().backward()
+
+
+def test_a_hook_that_is_no_function_is_refused():
+    layer = nn.Tanh()
+    for register in (
+        layer.register_forward_pre_hook,
+        layer.register_forward_hook,
+        layer.register_full_backward_pre_hook,
+        layer.register_full_backward_hook,
+    ):
+        with pytest.raises(OperandError, match="register_hook: expected a function, got int"):
+            register(5)
+    assert fe.equal(layer(fe.zeros(2)), fe.zeros(2))

@@ -10,36 +10,7 @@ import pytest
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum.errors import ArgumentError, DTypeError, FerrumError, GradientError
-
-
-class Block(nn.Module):
-    def __init__(self):
-        self.inner = nn.Linear(3, 3)
-        self.scale = nn.Parameter(fe.ones(3))
-        self.register_buffer("mean", fe.zeros(3))
-        self.register_buffer("seen", fe.tensor(0), persistent=False)
-
-    def forward(self, x):
-        return self.inner(x - self.mean) * self.scale
-
-
-class Net(nn.Module):
-    def __init__(self):
-        self.first = nn.Linear(2, 3)
-        self.blocks = [Block(), Block()]
-        self.heads = {"a": nn.Linear(3, 1), "b": (nn.Linear(3, 1, bias=False), "not a module")}
-        self.gains = [nn.Parameter(fe.ones(1)), nn.Parameter(fe.zeros(1))]
-        self.name = "net"
-        self.constant = fe.ones(2)  # neither a parameter nor a buffer
-        self.nothing = None
-
-    def forward(self, x):
-        x = self.first(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.heads["a"](x)
-
+from ferrum.errors import ArgumentError, DeviceError, DTypeError, FerrumError, GradientError
 
 # ---- parameters
 
@@ -97,19 +68,18 @@ def test_a_state_dict_shares_memory_and_has_no_history():
     assert list(layer.state_dict(prefix="a.")) == ["a.weight", "a.bias"]
 
 
-def test_buffers_that_are_not_persistent_are_not_saved():
-    assert "mean" in Block().state_dict()
-    assert "seen" not in Block().state_dict()
+def test_buffers_that_are_not_persistent_are_not_saved(block):
+    assert "mean" in block.state_dict()
+    assert "seen" not in block.state_dict()
 
 
-def test_loading_writes_into_the_same_memory():
-    source, target = Net(), Net()
-    arrays = {name: p.array for name, p in target.named_parameters()}
-    assert target.load_state_dict(source.state_dict()) == ([], [])
+def test_loading_writes_into_the_same_memory(net, other_net):
+    arrays = {name: p.array for name, p in other_net.named_parameters()}
+    assert other_net.load_state_dict(net.state_dict()) == ([], [])
     x = fe.ones(4, 2)
-    assert fe.equal(source(x), target(x))
-    assert all(p.array is arrays[name] for name, p in target.named_parameters())
-    assert all(p.requires_grad for p in target.parameters())
+    assert fe.equal(net(x), other_net(x))
+    assert all(p.array is arrays[name] for name, p in other_net.named_parameters())
+    assert all(p.requires_grad for p in other_net.parameters())
 
 
 def test_loading_casts():
@@ -126,8 +96,7 @@ def test_loading_from_numpy_by_dlpack():
     assert layer.weight.tolist() == [[1, 2]]
 
 
-def test_the_error_names_every_key_and_nothing_is_written():
-    net = Net()
+def test_the_error_names_every_key_and_nothing_is_written(net):
     before = {name: each.clone() for name, each in net.state_dict().items()}
     state = {name: each + 1 for name, each in before.items()}
     del state["first.bias"], state["gains.1"]
@@ -163,18 +132,36 @@ def test_loading_what_fits():
         layer.load_state_dict([1, 2])
 
 
-def test_saving_and_loading_a_file(tmp_path):
-    source, target = Net(), Net()
-    fe.save_file(source.state_dict(), tmp_path / "net.safetensors")
-    target.load_state_dict(fe.load_file(tmp_path / "net.safetensors"))
-    assert fe.equal(source(fe.ones(1, 2)), target(fe.ones(1, 2)))
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weight": 1.0, "bias": None}, "weight: expected a tensor, got float"),
+        ({"weight": [[1.0]], "bias": None}, "bias: expected a tensor, got NoneType"),
+        ({"weight": np.array([["x"]]), "bias": fe.ones(1)}, "weight: from_dlpack: "),
+        ({"weight": fe.ones(1, 1), "bias": fe.ones(1), 7: fe.ones(1)}, "unexpected keys: 7"),
+        ({("a", 1): 2}, "missing keys: weight, bias\n    unexpected keys: ('a', 1)"),
+        (None, "expected a mapping from names to tensors, got NoneType"),
+    ],
+)
+def test_loading_what_is_no_state(given, message):
+    layer = nn.Linear(1, 1)
+    before = [p.item() for p in layer.parameters()]
+    with pytest.raises(nn.StateDictError, match=r"^Linear: ") as caught:
+        layer.load_state_dict(given)
+    assert message in str(caught.value)
+    assert [p.item() for p in layer.parameters()] == before
+
+
+def test_saving_and_loading_a_file(net, other_net, tmp_path):
+    fe.save_file(net.state_dict(), tmp_path / "net.safetensors")
+    other_net.load_state_dict(fe.load_file(tmp_path / "net.safetensors"))
+    assert fe.equal(net(fe.ones(1, 2)), other_net(fe.ones(1, 2)))
 
 
 # ---- dtypes and devices
 
 
-def test_to_casts_floats_and_keeps_the_parameters():
-    block = Block()
+def test_to_casts_floats_and_keeps_the_parameters(block):
     optimizer = nn.optim.SGD(block.parameters(), lr=1.0)
     parameters = list(block.parameters())
     assert block.to(fe.float64) is block
@@ -217,6 +204,8 @@ def test_every_way_to_say_where_to():
         (lambda: layer.to(dtype="float16", device=kind), fe.float16),
         (lambda: layer.to(fe.ones(1, dtype=fe.bfloat16)), fe.bfloat16),
         (lambda: layer.to("float64"), fe.float64),
+        (lambda: layer.to("half"), fe.float16),
+        (lambda: layer.to(kind, "double"), fe.float64),
         (lambda: layer.to(layer.weight.device), fe.float64),
         (lambda: layer.to(None), fe.float64),
         (layer.half, fe.float16),
@@ -230,8 +219,20 @@ def test_every_way_to_say_where_to():
 
 
 def test_a_module_is_not_cast_to_integers():
-    with pytest.raises(DTypeError, match="to: expected a floating-point dtype"):
-        nn.Linear(1, 1).to(fe.int64)
+    for wanted in (fe.int64, "long", fe.tensor(1)):
+        with pytest.raises(DTypeError, match="to: expected a floating-point dtype"):
+            nn.Linear(1, 1).to(wanted)
+    with pytest.raises(DTypeError, match="dtype 5 is not one"):
+        nn.Linear(1, 1).to(5)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_cast():
+    layer = nn.Linear(1, 1)
+    with pytest.raises(DeviceError, match="no backend for device 'nowhere'"):
+        layer.to("nowhere", fe.float64)
+    with pytest.raises(DeviceError):
+        nn.Identity().to("nowhere")
+    assert layer.weight.dtype is fe.float32
 
 
 def test_devices_that_are_not_there_are_named():
@@ -245,8 +246,7 @@ def test_devices_that_are_not_there_are_named():
 # ---- copies
 
 
-def test_a_deep_copy_is_a_module_of_its_own():
-    net = Net()
+def test_a_deep_copy_is_a_module_of_its_own(net):
     net.shared = net.first.weight
     net.eval()
     other = copy.deepcopy(net)
@@ -259,19 +259,18 @@ def test_a_deep_copy_is_a_module_of_its_own():
     assert net.first.weight.any()
 
 
-def test_modules_pickle():
-    net = Net()
+def test_modules_pickle(net):
     other = pickle.loads(pickle.dumps(net))
     assert fe.equal(net(fe.ones(1, 2)), other(fe.ones(1, 2)))
 
 
-def test_a_module_goes_without_the_garbage_collector():
+def test_a_module_goes_without_the_garbage_collector(net):
     gc.disable()
     try:
-        net = Net()
-        net(fe.ones(1, 2)).sum().backward()
-        gone = weakref.ref(net)
-        del net
+        other = copy.deepcopy(net)
+        other(fe.ones(1, 2)).sum().backward()
+        gone = weakref.ref(other)
+        del other
         assert gone() is None
     finally:
         gc.enable()

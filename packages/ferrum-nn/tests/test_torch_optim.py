@@ -151,6 +151,16 @@ def test_both_refuse(kind, options):
     assert isinstance(ours.value, type(theirs.value))
 
 
+@pytest.mark.parametrize("dampening", [0, 0.3])
+def test_momentum_switched_on_and_off(dampening):
+    twins = Twins("SGD", {})
+    for i, momentum in enumerate((0, 0, 0.9, 0.9, 0, 0.5, 0.5)):
+        for optimizer in (twins.optimizer, twins.other):
+            optimizer.param_groups[0] |= {"momentum": momentum, "dampening": dampening}
+        twins.step(i)
+        twins.compare(1e-11)
+
+
 def test_a_classifier_learns_alike():
     """The loss curve of a network on blobs, 50 steps of Adam on cross entropy."""
     rng = np.random.default_rng(1)

@@ -7,13 +7,14 @@ arrived; a leaf takes its gradient as soon as the last one that leads to it has 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from ferrum import ops
-from ferrum.errors import ArgumentError, DeviceError, GradientError, ShapeError
-from ferrum.graph import Edge, Leaf, Node, Pieces
+from ferrum import base, ops
+from ferrum.errors import ArgumentError, DeviceError, GradientError, OperandError, ShapeError
+from ferrum.graph import Edge, Edges, Leaf, Node, Pieces
 from ferrum.mode import current, using
 from ferrum.node import OpNode
 from ferrum.operands import flat
@@ -37,18 +38,15 @@ def backward(
     `inputs` only those leaves receive one. The graph is freed unless `retain_graph` or
     `create_graph`.
     """
-    roots, seeds = _started(tensors, grad_tensors)
-    only = None
+    options = _options("backward", retain_graph, create_graph)
+    roots, seeds = _started("backward", tensors, grad_tensors)
+    wanted = None
     if inputs is not None:
-        only = {_edge_of(each, "backward") for each in _listed(inputs)}
-        if any(not isinstance(edge.node, Leaf) for edge in only):
+        edges = _inputs("backward", inputs)
+        if any(not isinstance(edge.node, Leaf) for edge in edges):
             raise GradientError("backward: expected leaves as inputs")
-    walk = Walk(roots, create_graph, create_graph if retain_graph is None else retain_graph)
-    walk.run(
-        seeds,
-        keep=None if only is None else {(edge.node, edge.index) for edge in only},
-        into_leaves=True,
-    )
+        wanted = {(edge.node, edge.index) for edge in edges}
+    Walk(roots, wanted, *options, into_leaves=True).run(seeds)
 
 
 def grad(
@@ -65,11 +63,11 @@ def grad(
     With `create_graph` they can be differentiated again. An input that the outputs do not depend on
     raises GradientError, or gives None with `allow_unused`, or zeros with `materialize_grads`.
     """
-    roots, seeds = _started(outputs, grad_outputs)
-    wanted = _listed(inputs)
-    edges = [_edge_of(each, "grad") for each in wanted]
-    walk = Walk(roots, create_graph, create_graph if retain_graph is None else retain_graph)
-    found = walk.run(seeds, keep={(edge.node, edge.index) for edge in edges}, into_leaves=False)
+    options = _options("grad", retain_graph, create_graph)
+    roots, seeds = _started("grad", outputs, grad_outputs)
+    wanted = _listed("grad", inputs)
+    edges = _inputs("grad", wanted)
+    found = Walk(roots, {(edge.node, edge.index) for edge in edges}, *options).run(seeds)
     results: list[Any] = []
     for tensor, edge in zip(wanted, edges, strict=True):
         result = found.get((edge.node, edge.index))
@@ -84,72 +82,107 @@ def grad(
     return tuple(results)
 
 
-def _listed(tensors: Any) -> list[Tensor]:
-    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+def _options(name: str, retain_graph: Any, create_graph: Any) -> tuple[bool, bool]:
+    """Return whether to make a graph of the gradients, and whether to keep the one walked."""
+    for option, value in (("create_graph", create_graph), ("retain_graph", retain_graph)):
+        if value.__class__ is not bool and (value is not None or option == "create_graph"):
+            raise OperandError(f"{name}: expected {option} to be True or False, got {value!r}")
+    return create_graph, create_graph if retain_graph is None else retain_graph
 
 
-def _edge_of(tensor: Tensor, name: str) -> Edge:
+def _listed(name: str, tensors: Any) -> list[Any]:
+    """Return one tensor or several as a list; None stays, for where there is no gradient."""
+    several = isinstance(tensors, (list, tuple, Iterator))
+    listed = list(tensors) if several else [tensors]
+    for each in listed:
+        if each is not None and not isinstance(each, base.TensorBase):
+            raise OperandError(
+                f"{name}: expected tensors, got {type(each).__name__}; make one with fe.tensor(...)"
+            )
+    return listed
+
+
+def _inputs(name: str, inputs: Any) -> list[Edge]:
+    edges = [_edge_of(name, each) for each in _listed(name, inputs)]
+    if not edges:
+        raise ArgumentError(f"{name}: expected at least one input, got none")
+    return edges
+
+
+def _edge_of(name: str, tensor: Tensor | None) -> Edge:
+    if tensor is None:
+        raise OperandError(f"{name}: expected a tensor, got None")
     if tensor.edge is None:
         raise GradientError(f"{name}: a tensor of shape {tensor.shape} does not require grad")
     return tensor.edge
 
 
-def _started(tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
+def _started(name: str, tensors: Any, grads: Any) -> tuple[list[Edge], list[Tensor]]:
     """Return the edges to start from, and a gradient for each."""
-    roots = _listed(tensors)
-    given = [None] * len(roots) if grads is None else _listed(grads)
+    roots = _listed(name, tensors)
+    given = [None] * len(roots) if grads is None else _listed(name, grads)
     if len(given) != len(roots):
-        raise ArgumentError(f"backward: {len(roots)} tensors, but {len(given)} gradients")
-    edges = [_edge_of(root, "backward") for root in roots]
-    seeds = []
-    for root, seed in zip(roots, given, strict=True):
-        if seed is None:
-            if any(size != 1 for size in root.shape):
-                raise GradientError(
-                    f"backward: a tensor of shape {root.shape} needs a gradient to start from; "
-                    f"only tensors of one element start from 1"
-                )
-            seed = ops.full(shape=root.shape, value=1, dtype=root.dtype, device=root.device)
-        elif seed.shape != root.shape:
-            raise ShapeError(
-                f"backward: a gradient of shape {seed.shape} for a tensor of {root.shape}"
+        raise ArgumentError(f"{name}: {len(roots)} tensors, but {len(given)} gradients")
+    edges = [_edge_of(name, root) for root in roots]
+    return edges, [_seed(name, root, seed) for root, seed in zip(roots, given, strict=True)]
+
+
+def _seed(name: str, root: Tensor, given: Tensor | None) -> Tensor:
+    """Return the gradient to start from at `root`."""
+    if given is None:
+        if any(size != 1 for size in root.shape):
+            raise GradientError(
+                f"{name}: a tensor of shape {root.shape} needs a gradient to start from; "
+                f"only tensors of one element start from 1"
             )
-        elif seed.device is not root.device:
-            raise DeviceError(
-                f"backward: a gradient on '{seed.device}' for a tensor on '{root.device}'; move it "
-                f"with .to({str(root.device)!r})"
-            )
-        seeds.append(seed.to(root.dtype))
-    return edges, seeds
+        return ops.full(shape=root.shape, value=1, dtype=root.dtype, device=root.device)
+    if given.shape != root.shape:
+        raise ShapeError(f"{name}: a gradient of shape {given.shape} for a tensor of {root.shape}")
+    if given.device is not root.device:
+        raise DeviceError(
+            f"{name}: a gradient on '{given.device}' for a tensor on '{root.device}'; move it "
+            f"with .to({str(root.device)!r})"
+        )
+    return given.to(root.dtype)
 
 
 class Walk:
-    """One walk through the graph behind `roots`."""
+    """One walk through the graph behind `roots`.
+
+    It goes everywhere, or, where `wanted` names outputs of nodes, only on the ways that lead there:
+    `run` returns their gradients. With `into_leaves` the leaves that it comes to take theirs. With
+    `stop` nothing goes on from what is wanted, as where no wanted output depends on another.
+    """
 
     def __init__(
-        self, roots: list[Edge], create_graph: bool, retain_graph: bool, *, beyond_kept: bool = True
+        self,
+        roots: list[Edge],
+        wanted: set[tuple[Node, int]] | None,
+        create_graph: bool,
+        retain_graph: bool,
+        *,
+        into_leaves: bool = False,
+        stop: bool = False,
     ) -> None:
         self.roots = roots
-        self.beyond_kept = beyond_kept  # False: what is kept does not depend on each other
+        self.wanted = wanted
         self.create_graph = create_graph
         self.retain_graph = retain_graph
+        self.into_leaves = into_leaves
+        self.ends = {node for node, _ in wanted} if wanted and stop else set()
+        self.ways: dict[Node, Edges] = {}  # of a node that leads to what is wanted, None beside it
         self.arriving: dict[Node, int] = {}  # per node, the gradients that are still to come
-        self.buffers: dict[Node, list[Tensor | None]] = {}
+        self.buffers: dict[Node, list[Tensor | None]] = {}  # and those that have come, added up
         self.owned: dict[Node, bool] = {}  # per leaf, whether nobody else holds its gradient
         self.found: dict[tuple[Node, int], Tensor] = {}
-        self.ends: set[Node] = set()  # nodes whose gradients are found, and not passed on
 
-    def run(
-        self, seeds: list[Tensor], keep: set[tuple[Node, int]] | None, into_leaves: bool
-    ) -> dict[tuple[Node, int], Tensor]:
-        """Run every node that matters; return the gradients of the outputs in `keep`."""
-        self.keep, self.into_leaves = keep, into_leaves
-        if keep is not None and not self.beyond_kept:
-            self.ends = {node for node, _ in keep}
+    def run(self, seeds: list[Tensor]) -> dict[tuple[Node, int], Tensor]:
+        """Run every node that matters; return the gradients of the outputs that are wanted."""
         order = self._order()
         with using(current().backward(grad=self.create_graph)):
             for root, seed in zip(self.roots, seeds, strict=True):
-                self._deliver(root, seed, (seed, seed))
+                if root.node in self.arriving:
+                    self._deliver(root, seed, (seed, seed))
             for node in order:
                 try:
                     self._visit(node)
@@ -159,8 +192,10 @@ class Walk:
                     raise
         return self.found
 
+    # ---- before: who runs, and what will arrive there
+
     def _order(self) -> list[Node]:
-        """Return the nodes behind the roots, latest first, and count what will arrive at each."""
+        """Return the nodes to visit, latest first, and count what will arrive at each."""
         arriving = self.arriving
         for root in self.roots:
             arriving[root.node] = arriving.get(root.node, 0) + 1
@@ -183,42 +218,50 @@ class Walk:
                             arriving[into] = 1
                             stack.append(into)
         nodes.sort(key=_sequence, reverse=True)
-        if self.keep is not None:
-            self._mark(nodes, {node for node, _ in self.keep})
+        if self.wanted is not None:
+            nodes = self._leading(nodes, {node for node, _ in self.wanted})
         return [node for node in nodes if node.__class__ is not Leaf]
 
-    def _mark(self, nodes: list[Node], kept: set[Node]) -> None:
-        """Find the nodes that lead to one that is kept: only those are run."""
-        self.needed = set(kept)
+    def _leading(self, nodes: list[Node], leads: set[Node]) -> list[Node]:
+        """Return those of `nodes` that lead to one in `leads`, and count anew what arrives."""
         for node in reversed(nodes):
-            if any(edge.node in self.needed for edge in self._behind(node)):
-                self.needed.add(node)
+            if node not in self.ends:
+                ways = tuple([_way(edge, leads) for edge in node.edges])
+                if any(flat(ways)):
+                    leads.add(node)
+                    self.ways[node] = ways
+        nodes = [node for node in nodes if node in leads]
+        self.arriving = Counter(root.node for root in self.roots if root.node in leads)
+        for node in nodes:
+            self.arriving.update(edge.node for edge in self._edges_of(node))
+        return nodes
 
-    def _behind(self, node: Node) -> list[Edge]:
+    def _edges_of(self, node: Node) -> list[Edge]:
         """Return the edges of `node` that this walk follows."""
-        return [edge for edge in node.all_edges() if edge.node in self.arriving]
+        edges = node.edges if self.wanted is None else self.ways.get(node, ())
+        return [edge for edge in flat(edges) if edge is not None]
+
+    # ---- node by node
 
     def _visit(self, node: Node) -> None:
         """Run one node, and hand on what comes of it."""
         grads = self.buffers.pop(node, None)
-        if node in self.ends:
-            self._find(node, grads or [])
-            return
-        if grads is None or (self.keep is not None and node not in self.needed):
-            self._skip(node)
-            return
         hooks = node.hooks
-        if hooks is not None:
+        if grads is not None and hooks is not None and node not in self.ends:
             _run_hooks(node, grads)
-        if self.keep is not None and not self._goes_on(node, grads):
-            self._skip(node)
+        if self.wanted is not None:
+            self._find(node, grads or ())
+        edges = node.edges if self.wanted is None else self.ways.get(node)
+        if grads is None or edges is None:
+            for behind in self._edges_of(node):
+                self._deliver(behind, None, ())
             return
-        pieces = node.pull(grads, self.create_graph)
+        pieces = node.pull(grads, self.create_graph, edges)
         if pieces is NotImplemented:
-            pieces = _through_fallback(node, grads, self.create_graph)
-        if len(pieces) != len(node.edges):
+            pieces = _through_fallback(node, grads, self.create_graph, edges)
+        if len(pieces) != len(edges):
             raise GradientError(
-                f"{node.name}: its gradient has {len(pieces)} values for {len(node.edges)} inputs"
+                f"{node.name}: its gradient has {len(pieces)} values for {len(edges)} inputs"
             )
         if hooks is not None:
             for hook in list(hooks.after.values()):
@@ -228,7 +271,7 @@ class Walk:
             _refuse_nan(node, pieces)
         # a hook, or a function of the user's, may have kept what it returned
         others = () if hooks is None and isinstance(node, OpNode) else pieces
-        for edge, piece in zip(node.edges, pieces, strict=True):
+        for edge, piece in zip(edges, pieces, strict=True):
             if isinstance(edge, tuple):
                 parts: Any = [None] * len(edge) if piece is None else piece
                 for inner, part in zip(edge, parts, strict=True):
@@ -239,24 +282,12 @@ class Walk:
         if not self.retain_graph:
             node.free()
 
-    def _goes_on(self, node: Node, grads: list[Tensor | None]) -> bool:
-        """Keep what is wanted of the gradients at `node`.
-
-        Return whether more is wanted behind it.
-        """
-        self._find(node, grads)
-        return any(edge.node in self.needed for edge in self._behind(node))
-
-    def _find(self, node: Node, grads: list[Tensor | None]) -> None:
-        assert self.keep is not None
+    def _find(self, node: Node, grads: Sequence[Tensor | None]) -> None:
+        """Keep what is wanted of the gradients at `node`."""
+        assert self.wanted is not None
         for index, g in enumerate(grads):
-            if g is not None and (node, index) in self.keep:
+            if g is not None and (node, index) in self.wanted:
                 self.found[node, index] = g
-
-    def _skip(self, node: Node) -> None:
-        """Say to the nodes behind `node` that nothing comes from it."""
-        for edge in self._behind(node):
-            self._deliver(edge, None, ())
 
     def _deliver(self, edge: Edge, piece: Tensor | None, held: Sequence[Any]) -> None:
         """Add a gradient to what has come for an output; a leaf that has all of it takes it.
@@ -288,8 +319,6 @@ class Walk:
 
     def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
         """Give a leaf its gradient."""
-        if self.keep is not None and (leaf, 0) not in self.keep:
-            return
         if leaf.hooks is not None and leaf not in self.ends:
             _run_hooks(leaf, grads)
         g = grads[0]
@@ -302,6 +331,13 @@ class Walk:
 
 
 _sequence = attrgetter("sequence")
+
+
+def _way(edge: Any, leads: set[Node]) -> Any:
+    """Return `edge`, or those in a tuple, with None in place of what leads to nothing wanted."""
+    if isinstance(edge, tuple):
+        return tuple([_way(each, leads) for each in edge])
+    return edge if edge is not None and edge.node in leads else None
 
 
 def accumulate(leaf: Leaf, g: Tensor, owned: bool, create_graph: bool) -> None:
@@ -347,9 +383,12 @@ def _hooked(hooks: list[Any], g: Tensor) -> Tensor:
         changed = hook(g)
         if changed is None:
             continue
-        if (getattr(changed, "shape", None), getattr(changed, "dtype", None)) != (g.shape, g.dtype):
+        alike = isinstance(changed, base.TensorBase) and changed.device is g.device
+        if not alike or (changed.shape, changed.dtype) != (g.shape, g.dtype):
+            kind = "" if alike else f"{type(changed).__name__} "
             raise GradientError(
-                f"hook: expected a gradient {g.shape} {g.dtype.name}, got {changed!r}"
+                f"hook: expected a gradient {g.shape} {g.dtype.name} on '{g.device}' or None, got "
+                f"{kind}{changed!r}"
             )
         g = changed
     return g
@@ -359,6 +398,11 @@ def _as_many(changed: Any, given: Sequence[Any]) -> Any:
     """Return what a hook of a node returned, if it is a sequence of the right length."""
     if not isinstance(changed, (tuple, list)) or len(changed) != len(given):
         raise GradientError(f"hook: expected a sequence of {len(given)} gradients, got {changed!r}")
+    for each in flat(changed):
+        if each is not None and not isinstance(each, base.TensorBase):
+            raise GradientError(
+                f"hook: expected gradients that are tensors or None, got {type(each).__name__}"
+            )
     return changed
 
 
@@ -368,7 +412,9 @@ def _refuse_nan(node: Node, pieces: Pieces) -> None:
             raise GradientError(f"{node.name}: its backward returned NaN")
 
 
-def _through_fallback(node: Node, grads: list[Tensor | None], create_graph: bool) -> Pieces:
+def _through_fallback(
+    node: Node, grads: list[Tensor | None], create_graph: bool, edges: Edges
+) -> Pieces:
     """Return the gradients of an op by way of its fallback, which can be differentiated again."""
     assert isinstance(node, OpNode)
     inputs = node.inputs()
@@ -386,9 +432,9 @@ def _through_fallback(node: Node, grads: list[Tensor | None], create_graph: bool
         if g is not None and out.edge is not None
     ]
     roots = [out.edge for out, _ in pairs]
-    walk = Walk(roots, create_graph, create_graph, beyond_kept=False)
-    keep = {(edge.node, edge.index) for edge in node.all_edges()}
-    found = walk.run([g for _, g in pairs], keep=keep, into_leaves=False)
+    wanted = {(edge.node, edge.index) for edge in flat(edges) if edge is not None}
+    walk = Walk(roots, wanted, create_graph, create_graph, stop=True)
+    found = walk.run([g for _, g in pairs])
 
     def take(edge: Any) -> Any:
         """Return what was found for an input: all of it for the first of several that are alike."""
@@ -396,4 +442,4 @@ def _through_fallback(node: Node, grads: list[Tensor | None], create_graph: bool
             return [take(each) for each in edge]
         return None if edge is None else found.pop((edge.node, edge.index), None)
 
-    return [take(edge) for edge in node.edges]
+    return [take(edge) for edge in edges]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ferrum.backend import Array
@@ -54,6 +55,16 @@ def bind_tensor(tensor_class: type[Tensor]) -> None:
     Tensors call ops and ops make tensors, the core's one knot.
     """
     globals()["Tensor"] = tensor_class
+    for part in tensor_class.__mro__[-2::-1]:
+        for name, method in reversed(list(vars(part).items())):  # of several names the first stays
+            _name_method(method, f"{tensor_class.__name__}.{name}", tensor_class.__module__)
+
+
+def _name_method(method: Any, name: str, module: str) -> None:
+    """Name a method, and what it wraps, as users do: Python's errors tell of `Tensor.sum()`."""
+    while isinstance(method, FunctionType):
+        method.__qualname__, method.__module__ = name, module
+        method = getattr(method, "__wrapped__", None)
 
 
 def as_tensor(x: Any) -> Tensor:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ferrum.base import TensorBase
-from ferrum.errors import GradientError
-from ferrum.graph import storage_of
-from ferrum.mode import Mode, Observer, current, observing, using
+from ferrum.errors import GradientError, OperandError
+from ferrum.graph import Storage, storage_of
+from ferrum.mode import Interposer, Mode, Observer, current, interposing, observing, using
 from ferrum.node import Recall, SavingNode
+from ferrum.op import Op
+from ferrum.operands import flat, requires_grad
 from ferrum.random import default_generator
 
 
@@ -23,11 +25,13 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     generator, so that the gradients have the same bits as without. The function must do the same
     thing again: a second run that records other steps raises GradientError.
     """
+    if not callable(function):
+        raise OperandError(f"checkpoint: expected a function, got {type(function).__name__}")
     if not current().grad:
         return function(*args, **kwargs)
     recorder = _Recorder()
     frame = _Frame(function, args, kwargs, current(), default_generator.get_state())
-    with observing(recorder):
+    with observing(recorder), interposing(frame.reads):
         out = function(*args, **kwargs)
     for index, node in enumerate(recorder.take()):
         frame.add(node)
@@ -48,6 +52,21 @@ class _Recorder(Observer):
         return nodes
 
 
+class _Reads(Interposer):
+    """Notes which memory the recorded steps read, also where they do not save it."""
+
+    rank = 3
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Storage, int]] = []
+
+    def __call__(self, op: Op[..., Any], args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        if current().grad and any(map(requires_grad, args)):
+            cells = [storage_of(x) for x in flat(args) if isinstance(x, TensorBase)]
+            self.seen += [(cell, cell.version) for cell in cells]
+        return op(*args, **attrs)
+
+
 class _Frame:
     """One call of a function, and how to make it again."""
 
@@ -61,7 +80,8 @@ class _Frame:
     ) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         others = tuple(each for each in mode.observers if not isinstance(each, _Recorder))
-        self.mode, self.rng = Mode(mode.grad, mode.interposers, others), rng
+        around = tuple(each for each in mode.interposers if not isinstance(each, _Reads))
+        self.mode, self.rng, self.reads = Mode(mode.grad, around, others), rng, _Reads()
         self.given = [(storage_of(x), storage_of(x).version) for x in _tensors((args, kwargs))]
         self.steps: list[Any] = []
         self.versions: list[list[tuple[Any, int]]] = []
@@ -85,11 +105,11 @@ class _Frame:
                 "checkpoint: an argument was changed in place since the function ran; "
                 "clone() it first"
             )
-        recorder = _Recorder()
+        recorder, reads = _Recorder(), _Reads()
         before = default_generator.get_state()
         default_generator.set_state(self.rng)
         try:
-            with using(self.mode), observing(recorder):
+            with using(self.mode), observing(recorder), interposing(reads):
                 self.function(*self.args, **self.kwargs)
         finally:
             default_generator.set_state(before)
@@ -106,6 +126,12 @@ class _Frame:
                         f"checkpoint: {node.name} read a tensor that was changed in place since; "
                         f"clone() it first"
                     )
+        for (cell, version), (now, later) in zip(self.reads.seen, reads.seen, strict=False):
+            if cell is now and version != later:
+                raise GradientError(
+                    "checkpoint: the function read a tensor that was changed in place since; "
+                    "clone() it first"
+                )
         return [node.saved for node in nodes]
 
 

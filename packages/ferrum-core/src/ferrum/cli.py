@@ -33,6 +33,8 @@ def _run(words: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ferrum", description="FERRUM's command line.")
+    version = getattr(sys.modules["ferrum"], "__version__", "of an unknown version")
+    parser.add_argument("--version", action="version", version=f"ferrum {version}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     doctor = commands.add_parser(
@@ -64,9 +66,8 @@ def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=5.0,
         metavar="S",
-        help="how long a plugin may take",
+        help="how many seconds a plugin may take",
     )
 
 

@@ -269,6 +269,7 @@ def linspace(
     (count,) = sizes_of("linspace", ((steps,),))
     if count < 0:
         raise ArgumentError(f"linspace: expected steps of at least 0, got {steps}")
+    check_shape("linspace", (count,))
     first, last = _number("linspace", start), _number("linspace", end)
     with np.errstate(all="ignore"):
         array = np.linspace(first, last, count).astype(_float(dtype))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
 
 from ferrum.backend import Array, Backend, Kernel, as_kernel
 from ferrum.dtypes import DTypeLike
-from ferrum.errors import UnsupportedError
+from ferrum.errors import OutOfMemoryError, UnsupportedError
 
 if TYPE_CHECKING:
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.supports import Support
 
 Runner: TypeAlias = Callable[..., Any]
@@ -30,7 +31,7 @@ class Device:
         self.kind = kind
         self.index = index
         self.backend = backend
-        self.kernels = KernelCache(backend)
+        self.kernels = KernelCache(backend, str(self))
 
     def __str__(self) -> str:
         return self.kind if self.index is None else f"{self.kind}:{self.index}"
@@ -70,10 +71,11 @@ class Device:
 class KernelCache(dict["Op[..., Any]", "Runner | None"]):
     """The kernel of each op that this device has run; None where the op is decomposed."""
 
-    __slots__ = ("backend", "ignored")
+    __slots__ = ("backend", "device", "ignored")
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, device: str) -> None:
         self.backend = backend
+        self.device = device
         self.ignored: dict[str, str] = {}
 
     def __missing__(self, op: Op[..., Any]) -> Runner | None:
@@ -84,7 +86,7 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
         kernel = self.find(op)
         if kernel is None:
             return None
-        runner = kernel.function if kernel.checked else guarded(op, kernel.function, self.backend)
+        runner = kernel.function if kernel.checked else self._guarded(op, kernel.function)
         return runner if kernel.dtypes is None else selective(runner, kernel.dtypes)
 
     def find(self, op: Op[..., Any]) -> Kernel | None:
@@ -100,19 +102,30 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
             return None
         return kernel
 
+    def _guarded(self, op: Op[..., Any], function: Runner) -> Runner:
+        """Return `function` behind the rule of `op`, which refuses bad input and unknown dtypes.
 
-def guarded(op: Op[..., Any], function: Runner, backend: Backend) -> Runner:
-    """Return `function` behind the rule of `op`, which refuses bad input and unknown dtypes."""
-    dtypes, names_device = backend.dtypes, "device" in op.attributes
+        Where it runs out of memory, the error says how much the result takes.
+        """
+        dtypes, device = self.backend.dtypes, self.device
 
-    def run(*arrays: Any, **attrs: Any) -> Any:
-        specs = op.specs(arrays, {**attrs, "device": None} if names_device else attrs)
-        for spec in specs if specs.__class__ is tuple else (specs,):
-            if spec.dtype not in dtypes:
-                raise UnsupportedError(f"{op.name}: this device has no {spec.dtype.name}")
-        return function(*arrays, **attrs)
+        def run(*arrays: Any, **attrs: Any) -> Any:
+            specs = op.specs(arrays, attrs)
+            specs = specs if specs.__class__ is tuple else (specs,)
+            for spec in specs:
+                if spec.dtype not in dtypes:
+                    raise UnsupportedError(f"{op.name}: this device has no {spec.dtype.name}")
+            try:
+                return function(*arrays, **attrs)
+            except OutOfMemoryError:
+                raise
+            except MemoryError as error:
+                size = sum(prod(map(abs, spec.shape)) * spec.dtype.itemsize for spec in specs)
+                raise OutOfMemoryError(
+                    f"{op.__name__}: no room on '{device}' for what it makes, {size:,} bytes"
+                ) from error
 
-    return run
+        return run
 
 
 def selective(function: Runner, dtypes: frozenset[Any]) -> Runner:

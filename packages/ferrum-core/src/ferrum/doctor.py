@@ -10,9 +10,10 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from ferrum import installation
@@ -57,8 +58,8 @@ class Report:
         return [each for each in self.plugins if each.group == group]
 
 
-def examine(limit: float = LIMIT) -> Report:
-    """Return what there is, with each plugin loaded for at most `limit` seconds."""
+def examine(limit: float | None = None) -> Report:
+    """Return what there is, with each plugin loaded for at most `limit` seconds, usually LIMIT."""
     found = installation.everything()
     report = Report(installation.system(), installation.packages(found), installation.environment())
     report.problems += installation.problems(found)
@@ -70,8 +71,9 @@ def examine(limit: float = LIMIT) -> Report:
         return report
     points = [(group, point) for group in GROUPS for point in plugins.installed(group)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        looks = [pool.submit(_look, report, group, point, limit) for group, point in points]
-        report.plugins = [look.result() for look in looks]
+        looks = list(pool.map(_look, points, repeat(limit or LIMIT)))
+    report.plugins = [plugin for plugin, _ in looks]
+    report.problems += _faults(looks)
     report.problems += _rivals(report)
     report.problems += _clashing_ops(report)
     report.problems += _variables(report)
@@ -79,17 +81,29 @@ def examine(limit: float = LIMIT) -> Report:
     return report
 
 
-def _look(report: Report, group: str, point: EntryPoint, limit: float) -> Plugin:
+def _faults(looks: Iterable[tuple[Plugin, Problem | None]]) -> Iterable[Problem]:
+    """Return what is wrong with single plugins; one line that breaks two entry points, once."""
+    faults: dict[tuple[str, str], Problem] = {}
+    for plugin, problem in looks:
+        if problem:
+            place = plugin.found.get("at") or problem.what
+            faults.setdefault((plugin.distribution, place), problem)
+    return faults.values()
+
+
+def _look(found: tuple[str, EntryPoint], limit: float) -> tuple[Plugin, Problem | None]:
     from ferrum.plugins import is_allowed, source_of
 
+    group, point = found
     source = source_of(point)
     plugin = Plugin(group, *source, "ok", path=_path(point))
+    problem = None
     if not is_allowed(point):
         plugin.state = "not allowed by FERRUM_PLUGINS"
     elif _overrides_core(group, point):
         plugin.state = "ignored"
         what = f"{source}: the device {point.name!r} is {CORE}'s own; this one is ignored"
-        report.problems.append(Problem(what, f"pip uninstall {source.distribution}"))
+        problem = Problem(what, f"pip uninstall {source.distribution}")
     else:
         plugin.found = probe(group, point, limit)
         plugin.path = plugin.found.pop("path", plugin.path)
@@ -98,8 +112,17 @@ def _look(report: Report, group: str, point: EntryPoint, limit: float) -> Plugin
             plugin.state = "broken"
             at = plugin.found.get("at")
             mend = plugin.found.get("mend") or source.usual_mend
-            report.problems.append(Problem(f"{error}{f', at {at}' if at else ''}", mend))
-    return plugin
+            problem = Problem(
+                f"{error}{f', at {at}' if at else ''}", _mend(mend, point, source.distribution)
+            )
+    return plugin, problem
+
+
+def _mend(usual: str, point: EntryPoint, distribution: str) -> str:
+    """Return what mends a plugin; of one that is installed as editable no other can be had."""
+    sources = installation.sources(point.dist) if point.dist else ""
+    upgrade = f"pip install --upgrade {distribution}"
+    return usual.replace(upgrade, f"mend the sources in {sources}") if sources else usual
 
 
 def _path(point: EntryPoint) -> str:
@@ -282,7 +305,7 @@ def _problems(problems: list[Problem]) -> str:
     return "\n".join(lines)
 
 
-def main(as_json_text: bool, limit: float) -> int:
+def main(as_json_text: bool, limit: float | None) -> int:
     """Print the report; return 0 if nothing is wrong."""
     report = examine(limit)
     print(as_json(report) if as_json_text else as_text(report))

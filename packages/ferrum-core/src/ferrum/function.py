@@ -7,15 +7,24 @@ from typing import Any
 
 from ferrum import ops
 from ferrum.dtypes import is_floating
-from ferrum.errors import GradientError, OperandError
-from ferrum.graph import Pieces, edge_to, next_sequence
+from ferrum.errors import GradientError, OperandError, UnsupportedError
+from ferrum.graph import Edges, Pieces, edge_to, next_sequence
 from ferrum.mode import current, using
 from ferrum.node import SavingNode, recall, restore, save
 from ferrum.tensor import Tensor
 
 
 class Context:
-    """What `forward` leaves for `backward`: saved tensors, and any attributes of its own."""
+    """What `forward` leaves for `backward`, both of which get it as `ctx`.
+
+    `forward` calls `save_for_backward` for the tensors that `backward` reads, and sets attributes,
+    `ctx.axis = axis`, for anything else. `needs_input_grad` has a bool per argument of `forward`:
+    whether it is a tensor that requires grad. A gradient that nobody needs may be None.
+    """
+
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Any, ...]
+    """In `backward`: what was given to `save_for_backward`, in that order."""
 
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
@@ -25,33 +34,74 @@ class Context:
         self._materialize = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep these tensors: `backward` finds them in `ctx.saved_tensors`."""
+        """Keep these tensors: `backward` finds them in `ctx.saved_tensors`.
+
+        Arguments and outputs of `forward` that are saved carry second derivatives, and a write to
+        one before `backward` raises GradientError there, which attributes of `ctx` do not.
+        """
+        _check_tensors("save_for_backward", [each for each in tensors if each is not None])
         self._to_save = tensors
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """Say that these outputs have no gradient."""
+        _check_tensors("mark_non_differentiable", outputs)
         self._not_differentiable |= {id(each) for each in outputs}
 
     def set_materialize_grads(self, value: bool) -> None:
         """Say whether missing gradients reach `backward` as zeros (the default) or as None."""
+        if value.__class__ is not bool:
+            raise OperandError(f"set_materialize_grads: expected True or False, got {value!r}")
         self._materialize = value
 
 
-class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`.
+def _check_tensors(name: str, values: Sequence[Any]) -> None:
+    for each in values:
+        if not isinstance(each, Tensor):
+            raise OperandError(
+                f"{name}: expected tensors, got {type(each).__name__}; keep other things as "
+                f"attributes, as in ctx.axis = axis"
+            )
 
-    Call `apply`.
+
+class Function:
+    """A step with a gradient of its own: subclass it, and call `apply`.
+
+        class Cube(fe.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x * x
+
+            @staticmethod
+            def backward(ctx, g):
+                (x,) = ctx.saved_tensors
+                return g * 3 * x * x
+
+        y = Cube.apply(x)
+
+    `forward` gets what `apply` got, computes with tensors or in NumPy, and records nothing. It
+    returns a tensor or a tuple of them. `backward` gets one gradient per output and returns one per
+    argument, None where there is none; written in tensor operations, it can be differentiated
+    again. Both are static methods, and `ctx` passes from the one to the other:
+
+    - `ctx.save_for_backward(*tensors)` and `ctx.saved_tensors`: the tensors that `backward` reads.
+    - `ctx.name = value`: anything else that it reads.
+    - `ctx.needs_input_grad`: a bool per argument, whether it is a tensor that requires grad.
+    - `ctx.mark_non_differentiable(*outputs)`: outputs without a gradient, besides integers.
+    - `ctx.set_materialize_grads(False)`: let an output that got no gradient give None, not zeros.
     """
 
     @staticmethod
     def forward(ctx: Context, *args: Any) -> Any:
         """Return the outputs."""
-        raise NotImplementedError
+        raise UnsupportedError("Function: define forward(ctx, *args), a static method, to apply it")
 
     @staticmethod
     def backward(ctx: Context, *grads: Any) -> Any:
         """Return one gradient per argument of `forward`, None where there is none."""
-        raise NotImplementedError
+        raise UnsupportedError(
+            "Function: define backward(ctx, *grads), a static method, to differentiate it"
+        )
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
@@ -122,7 +172,7 @@ class FunctionNode(SavingNode):
         """The name of the function's class."""
         return self.function.__name__
 
-    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
+    def pull(self, grads: list[Tensor | None], create_graph: bool, needs: Edges) -> Pieces:
         """Return what `backward` makes of `grads`."""
         saved = recall(self)
         pairs = zip(saved, self.places, strict=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ferrum import ops
-from ferrum.dtypes import CATEGORY, PROMOTED, int64
+from ferrum.dtypes import CATEGORY, PROMOTED
 from ferrum.errors import ArgumentError, OperandError, ShapeError
-from ferrum.methods.axes import one_axis
+from ferrum.methods.axes import flag, numpys_names, one_axis
 from ferrum.methods.elementwise import choose
 from ferrum.methods.operators import Operand
 from ferrum.operands import of_tensor
@@ -18,6 +18,7 @@ from ferrum.spec import broadcast_shapes
 from ferrum.tensor import Tensor
 
 
+@numpys_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return `tensors`, promoted to one dtype, joined along `dim`."""
     xs = _tensors("cat", tensors)
@@ -34,6 +35,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+@numpys_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return `tensors`, of one shape, joined along a new axis at `dim`."""
     xs = _tensors("stack", tensors)
@@ -88,7 +90,7 @@ def allclose(
     if CATEGORY[result_type(input, other)] > 0:
         gap = (input - other).abs()
         close = close | (gap.isfinite() & (gap <= other.abs() * rtol + atol))
-    if equal_nan:
+    if flag("allclose", "equal_nan", equal_nan):
         close = close | (input.isnan() & other.isnan())
     return bool(close.all())
 
@@ -97,29 +99,6 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same shape and the same elements."""
     _tensors("equal", (input, other))
     return input.shape == other.shape and bool((input == other).all())
-
-
-@of_tensor
-def tril(input: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the lower triangle of matrices, zeros above the diagonal number `diagonal`."""
-    return choose(_below("tril", input, diagonal), input, 0)
-
-
-@of_tensor
-def triu(input: Tensor, diagonal: int = 0) -> Tensor:
-    """Return the upper triangle of matrices, zeros below the diagonal number `diagonal`."""
-    return choose(~_below("triu", input, diagonal - 1), input, 0)
-
-
-def _below(name: str, x: Tensor, diagonal: int) -> Tensor:
-    if x.ndim < 2:
-        raise ShapeError(f"{name}: expected at least 2 dimensions, got {x.ndim}")
-    n, m = x.shape[-2:]
-
-    def count(size: int) -> Tensor:
-        return ops.arange(start=0, stop=size, step=1, dtype=int64, device=x.device)
-
-    return count(n).unsqueeze(1) + diagonal >= count(m)
 
 
 # One road: the function is the method, checked where the method itself relies on being one.
@@ -223,6 +202,8 @@ t = of_tensor(Tensor.t)
 tanh = Tensor.tanh
 topk = of_tensor(Tensor.topk)
 transpose = of_tensor(Tensor.transpose)
+tril = of_tensor(Tensor.tril)
+triu = of_tensor(Tensor.triu)
 true_divide = Tensor.true_divide
 trunc = Tensor.trunc
 unbind = of_tensor(Tensor.unbind)

@@ -79,6 +79,8 @@ def gradgradcheck(
     Where `grad_outputs` is None, fixed random numbers from [-1, 1) stand for them, transposed in
     memory with `gen_non_contig_grad_outputs`. The rest is as in `gradcheck`.
     """
+    if not callable(func):
+        raise OperandError(f"gradgradcheck: expected a function, got {type(func).__name__}")
     args = _listed(inputs)
     wanted = [i for i, x in enumerate(flat(args)) if _counts(x)]
     with enable_grad():
@@ -149,6 +151,8 @@ class _Check:
         nondet_tol: float,
         undefined: bool,
     ) -> None:
+        if not callable(func):
+            raise OperandError(f"gradcheck: expected a function, got {type(func).__name__}")
         self.func = func
         self.args = _listed(inputs)
         self.eps, self.atol, self.rtol, self.nondet_tol = eps, atol, rtol, nondet_tol

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ferrum.dtypes import DType
+from ferrum.errors import OperandError
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
     from ferrum.base import TensorBase
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 next_sequence = itertools.count().__next__
@@ -66,8 +67,11 @@ class Node:
         """What the step is called in messages."""
         return type(self).__name__
 
-    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
-        """Return one gradient per edge, given one per output (None = zero)."""
+    def pull(self, grads: list[Tensor | None], create_graph: bool, needs: Edges) -> Pieces:
+        """Return one gradient per edge, given one per output (None = zero).
+
+        `needs` are the edges, None where no gradient is wanted.
+        """
         raise NotImplementedError
 
     def free(self) -> None:
@@ -152,6 +156,8 @@ class Handle:
     @classmethod
     def add(cls, table: dict[int, Any], hook: Any) -> Handle:
         """Put `hook` into `table` and return its handle."""
+        if not callable(hook):
+            raise OperandError(f"register_hook: expected a function, got {type(hook).__name__}")
         key = cls._next_key()
         table[key] = hook
         return cls(table, key)

@@ -7,6 +7,7 @@ other live view of x then gets its history anew from x, by replaying how it was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 from ferrum.base import TensorBase
@@ -15,8 +16,8 @@ from ferrum.dtypes import CATEGORY
 from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
-from ferrum.op import OPS, Op
-from ferrum.operands import edge_of, flat, operand
+from ferrum.operands import edge_of, edges_of, flat, operand
+from ferrum.operation import OPS, Op
 from ferrum.promotion import SCALARS, result_type
 from ferrum.spec import Spec
 
@@ -29,6 +30,42 @@ P = ParamSpec("P")
 class WritingOp(Op[P, "Tensor"]):
     """An op that writes some of its operands and returns the first."""
 
+    if not TYPE_CHECKING:
+
+        def __call__(self, *args, **attrs):
+            """Take the short road of optimizers: lists of tensors, none a view, under no_grad."""
+            mode = current()
+            if mode.special or mode.grad:
+                return self.dispatch(mode, args, attrs)
+            device, arrays, written = None, [], []
+            for i, tensors in enumerate(args):
+                if tensors.__class__ is not list:
+                    return self.dispatch(mode, args, attrs)
+                here = []
+                for x in tensors:
+                    if not isinstance(x, TensorBase):
+                        return self.dispatch(mode, args, attrs)
+                    if x.device is not device:
+                        if device is not None:
+                            return self.dispatch(mode, args, attrs)
+                        device = x.device
+                    here.append(x.array)
+                    if i in self.writes:
+                        if x.view_of is not None:
+                            return self.dispatch(mode, args, attrs)
+                        written.append(x)
+                arrays.append(here)
+            kernel = None if device is None else device.kernels[self]
+            if (
+                kernel is None
+                or len(args) != len(self.inputs)
+                or kernel(*arrays, **attrs) is NotImplemented
+            ):
+                return self.dispatch(mode, args, attrs)
+            for x in written:
+                storage_of(x).version += 1
+            return tuple(args[0])
+
     def dispatch(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Refuse what must not be written, then go the way of every op."""
         written = flat([args[i] for i in self.writes if i < len(args)])
@@ -39,14 +76,14 @@ class WritingOp(Op[P, "Tensor"]):
 
     def run(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any], recording: bool) -> Any:
         """Write, count the versions up, and make the step the history of what was written."""
-        device = self.device_of(args, attrs)
+        device = self.device_of(args)
         written = flat([args[i] for i in self.writes])
         edges = [tensor.edge for tensor in written]
         self.compute(mode, device, args, attrs)
         for tensor in written:
             storage_of(tensor).version += 1
         if recording:
-            self.record(mode, args, attrs, (args[0],), device)
+            self.record(mode, args, edges_of(args), attrs, (args[0],), device)
             new, args[0].edge = args[0].edge, edges[0]
             if new is not edges[0]:  # integers have no history
                 rebase(args[0], new)
@@ -71,10 +108,12 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
             raise GradientError(
                 f"{name}: a view made under no_grad is written in place; make it anew"
             )
+        if prod(tensor.shape) < 2:  # which lie in one place with no other
+            return
         shape = base.shape
         for step, attrs in tensor.view_of[1]:
             grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
-            if step.name == "core.expand" and grown != shape and 0 not in grown:
+            if step.name == "core.expand" and grown != shape:
                 raise ArgumentError(
                     f"{name}: several elements of an expanded tensor lie in one place; clone() it"
                 )
@@ -152,7 +191,11 @@ class InPlaceTwin(WritingOp[P]):
     ) -> Any:
         """Use the kernel where all operands have the dtype of x, else the fallback."""
         dtype = args[0].dtype
-        mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
+        try:
+            mixed = any(each.__class__ not in SCALARS and each.dtype is not dtype for each in args)
+        except AttributeError:
+            self.specs(args, attrs)  # which says what is no tensor
+            raise
         if mixed or (CATEGORY[dtype] < 2 and result_type(*args) is not dtype):
             return self.decompose(mode, device, args, attrs)
         return super().compute(mode, device, args, attrs)

@@ -79,10 +79,15 @@ def packages(found: dict[str, Distribution]) -> list[dict[str, str]]:
 
 def location(dist: Distribution) -> str:
     """Return where a distribution is: its sources, if it is installed as editable."""
+    where = sources(dist)
+    return f"{where} (editable)" if where else str(dist.locate_file(""))
+
+
+def sources(dist: Distribution) -> str:
+    """Return the folder from which a distribution is installed as editable; "" if it is not."""
     direct = json.loads(dist.read_text("direct_url.json") or "{}")
-    if direct.get("dir_info", {}).get("editable"):
-        return f"{direct['url'].removeprefix('file://')} (editable)"
-    return str(dist.locate_file(""))
+    editable = direct.get("dir_info", {}).get("editable")
+    return str(direct["url"]).removeprefix("file://") if editable else ""
 
 
 def requirements(dist: Distribution) -> Iterator[tuple[str, str]]:
@@ -209,5 +214,13 @@ def _versions(found: dict[str, Distribution]) -> Iterator[Problem]:
             if needed not in found or not satisfies(version, bounds):
                 yield Problem(
                     f"{name} {dist.version} needs {needed}{bounds}, and {version} is installed",
-                    f"pip install --upgrade {name} {needed}",
+                    _renewal(found, name, needed),
                 )
+
+
+def _renewal(found: dict[str, Distribution], *names: str) -> str:
+    """Return what makes distributions new: of one that is installed as editable, its sources."""
+    folders = {name: sources(found[name]) if name in found else "" for name in names}
+    ways = [f"renew the sources in {folder}" for folder in folders.values() if folder]
+    plain = [name for name, folder in folders.items() if not folder]
+    return ", and ".join([*ways, *([f"pip install --upgrade {' '.join(plain)}"] if plain else [])])

@@ -17,7 +17,7 @@ from ferrum.errors import OperandError
 if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.node import SavingNode
-    from ferrum.op import Op
+    from ferrum.operation import Op
 
 
 P = ParamSpec("P")
@@ -140,6 +140,8 @@ class GradSwitch:
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
         """Return `function` run inside this switch; of a generator, each of its steps."""
+        if not callable(function):
+            raise OperandError(f"no_grad: expected a function, got {type(function).__name__}")
         grad, code = self._grad, getattr(function, "__code__", None)
         kind = code.co_flags & (_GENERATOR | _COROUTINE | _ASYNC_GENERATOR) if code else 0
         if kind == _ASYNC_GENERATOR:
@@ -218,6 +220,8 @@ class GradSetting(GradSwitch):
 
 def set_grad_enabled(mode: bool) -> GradSwitch:
     """Record from here on if `mode` is true; with it in a `with`, only until the block ends."""
+    if mode.__class__ is not bool:
+        raise OperandError(f"set_grad_enabled: expected True or False, got {mode!r}")
     return GradSetting(mode)
 
 

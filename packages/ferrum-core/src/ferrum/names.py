@@ -8,6 +8,8 @@ CORE = "ferrum-core"
 BACKENDS = "ferrum.backends"
 BACKEND_INFO = "ferrum.backend_info"
 OPS = "ferrum.ops"
+# Who offers which kind of device, of what FERRUM itself brings out.
+OFFERED_BY = {"reference": CORE, "cpu": "ferrum-cpu", "cuda": "ferrum-cuda"}
 
 
 def normalized(name: str) -> str:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ferrum import base
 from ferrum.errors import GradientError
-from ferrum.graph import Node, Pieces, edge_to, storage_of
+from ferrum.graph import Edges, Node, Pieces, edge_to, storage_of
 
 if TYPE_CHECKING:
     from ferrum.device import Device
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 
@@ -23,8 +23,9 @@ class SavingNode(Node):
     saved: list[Any] | Recall | None  # None once the graph has been freed
 
     def free(self) -> None:
-        """Drop the saved tensors."""
-        self.saved = None
+        """Drop the saved tensors; a node that saved none may be walked through again."""
+        if self.saved:
+            self.saved = None
 
 
 class OpNode(SavingNode):
@@ -44,7 +45,7 @@ class OpNode(SavingNode):
         """The name of the op."""
         return self.op.name
 
-    def pull(self, grads: list[Tensor | None], create_graph: bool) -> Pieces:
+    def pull(self, grads: list[Tensor | None], create_graph: bool, needs: Edges) -> Pieces:
         """Return what the gradient rule makes of `grads`."""
         op = self.op
         if create_graph and op.reads_extra:
@@ -57,7 +58,7 @@ class OpNode(SavingNode):
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
         if op.wants_needs:
-            attrs["needs"] = edges
+            attrs["needs"] = needs
         assert op.vjp is not None  # a node is only recorded for an op that has one
         pieces: Pieces = op.vjp(grads[0] if self.outputs == 1 else tuple(grads), *restored, **attrs)
         return (pieces,) if count == 1 else pieces  # type: ignore[return-value]

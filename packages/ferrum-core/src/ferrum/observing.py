@@ -13,7 +13,7 @@ from ferrum.mode import Observer, observing
 if TYPE_CHECKING:
     from ferrum.device import Device
     from ferrum.graph import Node
-    from ferrum.op import Op
+    from ferrum.operation import Op
 
 
 _CORE = __file__.removesuffix("observing.py")

@@ -53,16 +53,23 @@ def operand(name: str, value: Any) -> Any:
     )
 
 
+def the_tensor(name: str, value: Any) -> Tensor:
+    """Return `value`, which must be a tensor."""
+    if not isinstance(value, TensorBase):
+        raise OperandError(
+            f"{name}: expected a tensor, got {type(value).__module__}.{type(value).__name__}; "
+            f"make a tensor with fe.tensor(...)"
+        )
+    return base.as_tensor(value)
+
+
 def of_tensor(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` with a check that its first argument is a tensor, which it relies on."""
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        if args and not isinstance(args[0], TensorBase):
-            raise OperandError(
-                f"{function.__name__}: expected a tensor, got {type(args[0]).__module__}."
-                f"{type(args[0]).__name__}; make a tensor with fe.tensor(...)"
-            )
+        if args:
+            the_tensor(function.__name__, args[0])
         return function(*args, **kwargs)
 
     return checked
@@ -80,6 +87,11 @@ def edge_of(arg: Any) -> Any:
     if arg.__class__ is list:
         return tuple([edge_of(each) for each in arg])
     return arg.edge if isinstance(arg, TensorBase) else None
+
+
+def edges_of(args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the edge of each operand."""
+    return tuple([edge_of(arg) for arg in args])
 
 
 def array_of(arg: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ferrum.device import Device
 from ferrum.errors import FerrumError
-from ferrum.op import OPS, Op
+from ferrum.operation import OPS, Op
 from ferrum.plugins import device, device_kinds, load_ops
 from ferrum.supports import supports
 

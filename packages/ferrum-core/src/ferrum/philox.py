@@ -38,7 +38,6 @@ from ferrum.dtypes import (
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.spec import Shape
 
-Key: TypeAlias = tuple[int, int]
 UInt32s: TypeAlias = npt.NDArray[np.uint32]
 UInt64s: TypeAlias = npt.NDArray[np.uint64]
 Float64s: TypeAlias = npt.NDArray[np.float64]
@@ -63,7 +62,7 @@ def _counters(first: int, count: int, offset: int) -> list[UInt64s]:
     return [block & _LOW, block >> _HALF, low.astype(np.uint64), high.astype(np.uint64)]
 
 
-def blocks(first: int, count: int, key: Key) -> npt.NDArray[np.uint64]:
+def blocks(first: int, count: int, key: tuple[int, int]) -> npt.NDArray[np.uint64]:
     """Return blocks `first` ... `first + count - 1` as little-endian uint64 (count, 2).
 
     Row b holds the two 64-bit draws of block `first + b`; seen as uint32 it holds the four words.
@@ -97,7 +96,7 @@ def _generate(
     name: str,
     shape: Shape,
     dtype: DType,
-    key: Key,
+    key: tuple[int, int],
     draw: DType,
     transform: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
 ) -> npt.NDArray[Any]:
@@ -113,12 +112,12 @@ def _generate(
     return out.reshape(shape)
 
 
-def bits32(n: int, key: Key) -> UInt32s:
+def bits32(n: int, key: tuple[int, int]) -> UInt32s:
     """Return the first n 32-bit draws, uint32 (n,)."""
     return _generate("bits32", (n,), np.dtype(np.uint32), key, _DRAW32, lambda words: words)
 
 
-def bits64(n: int, key: Key) -> UInt64s:
+def bits64(n: int, key: tuple[int, int]) -> UInt64s:
     """Return the first n 64-bit draws, uint64 (n,)."""
     return _generate("bits64", (n,), np.dtype(np.uint64), key, _DRAW64, lambda words: words)
 
@@ -139,7 +138,7 @@ def _floating(name: str, dtype: DTypeLike) -> DType:
     return found
 
 
-def uniform(shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
+def uniform(shape: Shape, dtype: DTypeLike, key: tuple[int, int]) -> npt.NDArray[Any]:
     """Return numbers evenly spread over [0, 1), of `shape` and a floating-point `dtype`.
 
     Element i is (w >> (size - p)) * 2**-p for draw w: float64 has p = 53 and 64-bit draws; float32,
@@ -285,7 +284,7 @@ def _as_bfloat16(x: Float64s) -> Float64s:
     return ((bits + half) & np.uint64(2**64 - 2**45)).view(np.float64)
 
 
-def normal(shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
+def normal(shape: Shape, dtype: DTypeLike, key: tuple[int, int]) -> npt.NDArray[Any]:
     """Return standard normal numbers, of `shape` and a floating-point `dtype`.
 
     Element i is the normal quantile of u = ((w >> 11) + 0.5) * 2**-53 for 64-bit draw w, by
@@ -331,7 +330,9 @@ def check_range(low: int, high: int, dtype: DType) -> None:
         )
 
 
-def randint(low: int, high: int, shape: Shape, dtype: DTypeLike, key: Key) -> npt.NDArray[Any]:
+def randint(
+    low: int, high: int, shape: Shape, dtype: DTypeLike, key: tuple[int, int]
+) -> npt.NDArray[Any]:
     """Return integers of [low, high), of `shape` and a bool or integer `dtype`.
 
     Element i is low + w mod (high - low) for 64-bit draw w, so that a value's probability is off by
@@ -350,6 +351,6 @@ def randint(low: int, high: int, shape: Shape, dtype: DTypeLike, key: Key) -> np
     return _generate("randint", shape, found, key, _DRAW64, transform)
 
 
-def permutation(n: int, key: Key) -> npt.NDArray[np.int64]:
+def permutation(n: int, key: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Return 0 ... n - 1 in random order, int64 (n,): the stable argsort of n 64-bit draws."""
     return np.argsort(bits64(n, key), kind="stable").astype(np.int64, copy=False)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ferrum.contract import Source, check_abi, check_backend
 from ferrum.device import Device
 from ferrum.errors import DeviceError, FerrumError, PluginError
-from ferrum.names import BACKEND_INFO, BACKENDS, CORE, OPS, normalized
+from ferrum.names import BACKEND_INFO, BACKENDS, CORE, OFFERED_BY, OPS, normalized
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -116,9 +116,14 @@ def device_kinds() -> list[str]:
 
 
 def install_hint(kind: str) -> str:
-    """Return the command that brings a backend for `kind`."""
-    name = CORE if kind == "reference" else f"ferrum-{kind}"
-    return f"pip install {name} (from a clone: pip install ./packages/{name})"
+    """Return what brings a backend for `kind`: a command only where it is known to."""
+    name = OFFERED_BY.get(kind)
+    if name is not None:
+        return f"try: pip install {name} (from a clone: pip install ./packages/{name})"
+    from difflib import get_close_matches
+
+    alike = get_close_matches(kind, {*device_kinds(), *OFFERED_BY}, 1)
+    return f"did you mean {alike[0]!r}?" if alike else "install the plugin that offers it"
 
 
 # ---- loading
@@ -183,7 +188,7 @@ def _missing(kind: str) -> str:
         )
     return (
         f"no backend for device {kind!r}; installed: {', '.join(device_kinds()) or 'none'}; "
-        f"try: {install_hint(kind)}"
+        f"{install_hint(kind)}"
     )
 
 
@@ -330,7 +335,7 @@ def _best_device() -> str:
         return "cpu"
     warnings.warn(
         "ferrum-cpu is not installed: tensors go to the slow NumPy device 'reference'; "
-        f"try: {install_hint('cpu')}, or set FERRUM_DEVICE=reference to keep it so",
+        f"{install_hint('cpu')}, or set FERRUM_DEVICE=reference to keep it so",
         stacklevel=3,
     )
     return "reference"

@@ -198,7 +198,7 @@ def _look_at_backend(point: EntryPoint) -> dict[str, Any]:
 
 
 def _look_at_ops(point: EntryPoint) -> dict[str, Any]:
-    from ferrum.op import OPS
+    from ferrum.operation import OPS
     from ferrum.plugins import load
 
     load(point)  # after the core's ops: `python -m ferrum.probe` has imported ferrum

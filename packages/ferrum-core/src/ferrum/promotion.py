@@ -22,7 +22,7 @@ from ferrum.dtypes import (
 from ferrum.errors import ArgumentError, DTypeError, OperandError
 
 if TYPE_CHECKING:
-    from ferrum.op import Op
+    from ferrum.operation import Op
 
 SCALARS = frozenset({bool, int, float})
 _SCALAR_DTYPE = {bool: bool_, int: int64, float: float32}

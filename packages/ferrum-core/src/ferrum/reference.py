@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ferrum import philox
 from ferrum.backend import ABI, Backend, Kernels
 from ferrum.dtypes import DType, bfloat16, bool_, float16, float32, int64
-from ferrum.errors import ArgumentError, OutOfMemoryError, OutOfRangeError
+from ferrum.errors import ArgumentError, OutOfRangeError
 from ferrum.hookspecs import hookimpl
 
 Array = npt.NDArray[Any]
@@ -110,12 +110,8 @@ TRUTH: dict[str, Callable[..., Any]] = {
 
 def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Array:
     """Return an array with every element equal to `value`."""
-    try:
-        with np.errstate(over="ignore"):
-            return np.full(shape, value, dtype)
-    except MemoryError as error:
-        size = math.prod(shape) * dtype.itemsize
-        raise OutOfMemoryError(f"full: no room for {size:,} bytes on 'reference'") from error
+    with np.errstate(over="ignore"):
+        return np.full(shape, value, dtype)
 
 
 def arange(*, start: float, stop: float, step: float, dtype: DType) -> Array:

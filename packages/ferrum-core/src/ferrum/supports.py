@@ -21,8 +21,8 @@ from ferrum.device import Device, KernelCache
 from ferrum.dtypes import DTYPES, DType, DTypeLike, as_dtype, float32, is_floating
 from ferrum.errors import ArgumentError, FerrumError, UnsupportedError
 from ferrum.mode import Mode, Observer, using
-from ferrum.op import OPS, Op
 from ferrum.operands import flat
+from ferrum.operation import OPS, Op
 from ferrum.plugins import load_ops
 from ferrum.samples import Input, Sample, Sampler
 from ferrum.spec import Shape
@@ -152,7 +152,7 @@ class _Rules(KernelCache):
     __slots__ = ("real",)
 
     def __init__(self, real: Device, backend: Backend) -> None:
-        super().__init__(backend)
+        super().__init__(backend, str(real))
         self.real = real
 
     def find(self, op: Op[..., Any]) -> Kernel | None:
@@ -161,10 +161,8 @@ class _Rules(KernelCache):
 
 
 def _rule_alone(op: Op[..., Any]) -> Callable[..., Any]:
-    without_device = {"device": None} if "device" in op.attributes else {}
-
     def run(*operands: Any, **attrs: Any) -> Any:
-        specs = op.rule(*operands, **attrs, **without_device)
+        specs = op.rule(*operands, **attrs)
         outlines = [
             # What depends on values is -1 in a rule: here it is one element.
             _Outline(tuple(1 if size < 0 else size for size in spec.shape), spec.dtype)
@@ -203,6 +201,7 @@ def _tried(stage: Device, op: Op[..., Any], sample: Sample, dtype: DType, order:
     try:
         with using(Mode(grad=order > 0)):
             operands = [_operand(each, dtype, stage, order > 0) for each in sample.inputs]
+            operands = operands if op.inputs else [stage]
             leaves = [x for x in flat(operands) if isinstance(x, Tensor) and x.requires_grad]
             if order and not leaves:
                 raise UnsupportedError(f"{op.name}: {dtype.name} has no gradients")
@@ -234,7 +233,7 @@ def _operand(value: Any, dtype: DType, stage: Device, grad: bool) -> Any:
 
 def _attributes(op: Op[..., Any], sample: Sample, dtype: DType, stage: Device) -> dict[str, Any]:
     devices: dict[str, Any] = {
-        name: stage for name in ("device", "source", "target") if name in op.attributes
+        name: stage for name in ("source", "target") if name in op.attributes
     }
     made = {"dtype": dtype} if not op.inputs and "dtype" in op.attributes else {}
     return {**sample.attrs, **devices, **made}

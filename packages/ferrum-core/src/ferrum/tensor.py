@@ -13,16 +13,14 @@ from ferrum.base import bind_tensor
 from ferrum.dtypes import as_dtype, is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
 from ferrum.graph import Edge, Handle, Leaf, Node, edge_to, hooks_of, storage_of
-from ferrum.methods.conversion import Conversion
-from ferrum.methods.elementwise import Elementwise
-from ferrum.methods.indexing import Indexing
+from ferrum.methods.axes import flag
 from ferrum.methods.reductions import Reductions
-from ferrum.methods.shaping import Shaping
+from ferrum.operands import the_tensor
 from ferrum.plugins import device as find_device
 from ferrum.printing import tensor_text
 
 
-class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
+class Tensor(Reductions):
     """An array of numbers on a device. `fe.tensor(data)` makes one.
 
     Methods have PyTorch's names, arguments and numbers. A tensor that requires grad is recorded in
@@ -72,6 +70,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Record what is computed from this leaf, or no longer. Returns self."""
+        requires_grad = flag("requires_grad_", "requires_grad", requires_grad)
         if requires_grad and self.edge is None:
             if not is_floating(self.dtype):
                 raise DTypeError(
@@ -198,7 +197,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
 
     def copy_(self, source: Tensor) -> Tensor:
         """Write `source`, broadcast and cast, and from any device, into self."""
-        return ops.copy_(self, source.to(self.device))
+        return ops.copy_(self, the_tensor("copy_", source).to(self.device))
 
     def fill_(self, value: float | Tensor) -> Tensor:
         """Write `value` into every element."""
@@ -217,6 +216,7 @@ class Tensor(Elementwise, Reductions, Shaping, Indexing, Conversion):
         The gradient goes along, cast and moved, and hooks stay. Raises GradientError unless self is
         a leaf.
         """
+        the_tensor("adopt", source)
         if not self.is_leaf or self.view_of is not None:
             raise GradientError("adopt: expected a leaf that is no view")
         grad, edge = self.grad, self.edge

@@ -26,6 +26,13 @@ def test_help_names_the_commands(capsys):
     assert all(name in said for name in ("doctor", "devices", "ops", "conformance", "new-backend"))
 
 
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"ferrum {fe.__version__}\n"
+
+
 def test_help_loads_nothing_heavy(site):
     said = site.unmeasured().code("""
         import sys

@@ -318,18 +318,51 @@ def test_requirements_are_those_without_conditions():
 
 def test_versions_that_do_not_fit(site, found):
     site.add("ferrum-zoo", {}, {}, version="0.9.0", more="Requires-Dist: ferrum-core>=0.9,<0.10\n")
-    site.add("mine", {}, {}, more="Requires-Dist: ferrum-cpu\n")
+    site.add("mine", {}, {}, more="Requires-Dist: ferrum-cuda\n")
     everything = installation.everything()
     version = everything["ferrum-core"].version
     zoo, mine = sorted(found(), key=lambda each: each.what)
     assert zoo.what == (
         f"ferrum-zoo 0.9.0 needs ferrum-core>=0.9,<0.10, and {version} is installed"
     )
-    assert zoo.mend == "pip install --upgrade ferrum-zoo ferrum-core"
-    assert mine.what == "mine 1.0 needs ferrum-cpu, and nothing is installed"
+    core = installation.sources(everything["ferrum-core"])
+    assert zoo.mend == (
+        f"renew the sources in {core}, and pip install --upgrade ferrum-zoo"
+        if core
+        else "pip install --upgrade ferrum-zoo ferrum-core"
+    )
+    assert mine.what == "mine 1.0 needs ferrum-cuda, and nothing is installed"
+    assert mine.mend == "pip install --upgrade mine ferrum-cuda"
     names = [each["name"] for each in installation.packages(everything)]
     assert names[0] == "ferrum-core"
     assert {"numpy", "ferrum-zoo"} <= set(names)
+
+
+def test_what_is_editable_is_not_upgraded(site, found, monkeypatch):
+    direct = '{"url": "file:///src/zoo", "dir_info": {"editable": true}}'
+    site.add("grid", {}, {})
+    site.add("ferrum-zoo", {}, {}, version="0.9.0", more="Requires-Dist: grid>=2\n")
+    (site.folder / "ferrum_zoo-0.9.0.dist-info" / "direct_url.json").write_text(direct)
+    (zoo,) = found()
+    assert zoo.mend == "renew the sources in /src/zoo, and pip install --upgrade grid"
+    site.add_backend("trap", "1 / 0")
+    (site.folder / "ferrum_trap-1.0.dist-info" / "direct_url.json").write_text(
+        direct.replace("zoo", "trap")
+    )
+    mends = [each["mend"] for each in site.doctor()["problems"]]
+    assert "mend the sources in /src/trap, or do without: pip uninstall ferrum-trap" in mends
+
+
+def test_one_fault_is_told_once_and_in_the_order_of_plugins(site):
+    points = {
+        "ferrum.backends": {"twin": "ferrum_twin:plugin"},
+        "ferrum.ops": {"twin": "ferrum_twin:ops"},
+    }
+    site.add("ferrum-twin", points, {"ferrum_twin.py": "1 / 0"})
+    site.add_backend("after", "import time\ntime.sleep(0.5)\n1 / 0")
+    site.add_backend("zebra", "1 / 0")
+    said = problems(site.doctor())
+    assert [each.split("'")[1] for each in said] == ["after", "twin", "zebra"]
 
 
 # ---- variables

@@ -46,9 +46,18 @@ def test_a_device_that_is_not_there():
     with pytest.raises(DeviceError) as caught:
         fe.device("abacus")
     assert str(caught.value) == (
-        "no backend for device 'abacus'; installed: reference; try: pip install ferrum-abacus "
-        "(from a clone: pip install ./packages/ferrum-abacus)"
+        "no backend for device 'abacus'; installed: reference; install the plugin that offers it"
     )
+    with pytest.raises(DeviceError) as caught:
+        fe.device("cuda")
+    assert str(caught.value) == (
+        "no backend for device 'cuda'; installed: reference; try: pip install ferrum-cuda "
+        "(from a clone: pip install ./packages/ferrum-cuda)"
+    )
+    with pytest.raises(DeviceError, match=r"did you mean 'cuda'\?$"):
+        fe.device("cude")
+    with pytest.raises(DeviceError, match=r"did you mean 'reference'\?$"):
+        fe.device("refrence")
     with pytest.raises(DeviceError, match="this machine has 1 of kind 'reference'"):
         fe.device("reference:1")
 
@@ -59,7 +68,7 @@ def test_an_entry_point_without_a_distribution():
 
 
 def test_the_hint_for_the_core_names_the_core():
-    assert plugins.install_hint("reference").startswith("pip install ferrum-core ")
+    assert plugins.install_hint("reference").startswith("try: pip install ferrum-core ")
 
 
 def test_a_kind_without_devices(site):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ferrum import Tensor, sigmoid, tanh
-from ferrum_nn import functional
 from ferrum_nn.module import Module
 
 
@@ -15,7 +14,7 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return max(x, 0)."""
-        return functional.relu(x, self.inplace)
+        return Tensor.relu_(x) if self.inplace else Tensor.relu(x)
 
     def extra_repr(self) -> str:
         """Return "inplace=True" if that is so."""

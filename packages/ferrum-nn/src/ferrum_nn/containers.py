@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any, Self, overload
 
-from ferrum.errors import OutOfRangeError
+from ferrum.errors import OperandError, OutOfRangeError
 from ferrum_nn.module import Module
 
 
@@ -27,8 +27,9 @@ class Sequential(Module):
 
     def forward(self, x: Any) -> Any:
         """Return what the last module makes of what the others made of x."""
-        for module in self:
-            x = module(x)
+        for each in list(self.__dict__.values()):  # a copy: a module may change its parent
+            if isinstance(each, Module):
+                x = each(x)
         return x
 
     def __len__(self) -> int:
@@ -42,6 +43,8 @@ class Sequential(Module):
 
     def _name_at(self, index: int) -> str:
         names = self._names()
+        if not isinstance(index, int):
+            raise OperandError(f"Sequential: expected an integer or a slice, got {index!r}")
         if not -len(names) <= index < len(names):
             raise OutOfRangeError(f"Sequential: index {index} is out of range for {len(names)}")
         return names[index]
@@ -68,6 +71,8 @@ class Sequential(Module):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add several modules at the end. Returns self."""
+        if not isinstance(modules, Iterable):
+            raise OperandError(f"Sequential: expected modules, got {type(modules).__name__}")
         for module in modules:
             self.append(module)
         return self

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import NoReturn
 
+import ferrum as fe
 from ferrum import Tensor, sigmoid, tanh
 from ferrum.dtypes import CATEGORY, DTypeLike, int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum_nn import ops
-from ferrum_nn.ops.losses import along_classes, reduced_shape
+from ferrum_nn.ops.losses import along_classes, check_smoothing, reduced_shape
 
 __all__ = [
     "cross_entropy",
@@ -35,12 +37,12 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return exp(x) / ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return Tensor.softmax(input, dim, dtype)
+    return fe.softmax(input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
     """Return x - log ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return Tensor.log_softmax(input, dim, dtype)
+    return fe.log_softmax(input, dim, dtype)
 
 
 # ---- losses
@@ -69,6 +71,7 @@ def nll_loss(
     Raises OutOfRangeError for a target that is no class.
     """
     _check_tensors("nll_loss", input, target, weight)
+    ignore_index, _ = numbers("nll_loss", ignore_index)
     if input.ndim == 1:
         loss = nll_loss(
             input.unsqueeze(0),
@@ -106,6 +109,7 @@ def cross_entropy(
     Raises OutOfRangeError for a target that is no class.
     """
     _check_tensors("cross_entropy", input, target, weight)
+    ignore_index, label_smoothing = numbers("cross_entropy", ignore_index, label_smoothing)
     if is_floating(target.dtype):
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if input.ndim == 1:
@@ -138,6 +142,17 @@ def _check_tensors(name: str, input: Tensor, target: Tensor, weight: Tensor | No
                 f"{name}: expected tensors, got {type(each).__name__}; make a tensor with "
                 f"fe.tensor(...)"
             )
+
+
+def numbers(name: str, ignore_index: int, label_smoothing: float = 0.0) -> tuple[int, float]:
+    """Return these arguments of the loss `name` as an int and a float, or raise OperandError."""
+    try:
+        return index(ignore_index), 0.0 + label_smoothing
+    except TypeError as error:
+        raise OperandError(
+            f"{name}: expected an integer as ignore_index and a number as label_smoothing, got "
+            f"{ignore_index!r} and {label_smoothing!r}"
+        ) from error
 
 
 def _whole(target: Tensor) -> Tensor:
@@ -173,10 +188,7 @@ def _soft_cross_entropy(
         raise DTypeError(f"cross_entropy: expected floating-point scores, got {input.dtype.name}")
     if ignore_index >= 0:
         raise ArgumentError("cross_entropy: ignore_index is for targets of class indices")
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(
-            f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing}"
-        )
+    check_smoothing("cross_entropy", label_smoothing)
     axis = 0 if input.ndim == 1 else 1
     classes = input.shape[axis]
     if weight is not None and weight.shape != (classes,):

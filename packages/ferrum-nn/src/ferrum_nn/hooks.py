@@ -44,6 +44,7 @@ class Hooks:
 
 def add(table: Table, hook: Callable[..., Any], prepend: bool) -> Handle:
     """Put `hook` at the end of a table, or at its beginning."""
+    check(hook)
     others = dict(table)
     handle = Handle.add(table, hook)
     if prepend:
@@ -53,8 +54,15 @@ def add(table: Table, hook: Callable[..., Any], prepend: bool) -> Handle:
     return handle
 
 
+def check(hook: Any) -> None:
+    """Raise OperandError unless `hook` can be called."""
+    if not callable(hook):
+        raise OperandError(f"register_hook: expected a function, got {type(hook).__name__}")
+
+
 def forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
     """Return `hook` as a function from (module, args, kwargs) to the new args and kwargs."""
+    check(hook)
 
     def run(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         changed = hook(module, args, kwargs) if with_kwargs else hook(module, args)
@@ -73,6 +81,7 @@ def forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..
 
 def forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
     """Return `hook` as a function of (module, args, kwargs, output)."""
+    check(hook)
     if with_kwargs:
         return hook
     return lambda module, args, _, output: hook(module, args, output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod, sqrt
 
 from ferrum import Generator, Tensor, no_grad, rand
-from ferrum.errors import ArgumentError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError
 
 GAINS = {
     "linear": 1.0,
@@ -19,6 +19,7 @@ GAINS = {
 @no_grad()
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Write `val` into every element."""
+    _check_tensor("constant_", tensor)
     return tensor.fill_(val)
 
 
@@ -37,6 +38,8 @@ def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Write random numbers from [a, b)."""
+    _check_tensor("uniform_", tensor)
+    _check_numbers("uniform_", a=a, b=b)
     draws = rand(tensor.shape, generator=generator, dtype=tensor.dtype, device=tensor.device)
     return tensor.copy_(draws * (b - a) + a)
 
@@ -47,8 +50,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     `param` is the negative slope of "leaky_relu", 0.01 by default.
     """
     if nonlinearity == "leaky_relu":
-        return sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
-    if nonlinearity not in GAINS:
+        slope = 0.01 if param is None else param
+        _check_numbers("calculate_gain", param=slope)
+        return sqrt(2 / (1 + slope**2))
+    if nonlinearity not in tuple(GAINS):  # a list has no hash
         known = ", ".join(sorted([*GAINS, "leaky_relu"]))
         raise ArgumentError(f"calculate_gain: expected one of {known}, got {nonlinearity!r}")
     return GAINS[nonlinearity]
@@ -77,8 +82,20 @@ def kaiming_uniform_(
 
     `a` is the negative slope of "leaky_relu". A tensor without elements stays as it is.
     """
+    _check_tensor("kaiming_uniform_", tensor)
     fan = fan_of(tensor, mode)
     if 0 in tensor.shape:
         return tensor
     bound = calculate_gain(nonlinearity, a) * sqrt(3 / fan)
     return uniform_(tensor, -bound, bound, generator)
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise OperandError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+
+
+def _check_numbers(name: str, **numbers: float) -> None:
+    for what, value in numbers.items():
+        if not isinstance(value, (int, float)):
+            raise OperandError(f"{name}: expected a number as {what}, got {value!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ferrum import Tensor
 from ferrum_nn import functional
 from ferrum_nn.module import Module
-from ferrum_nn.ops.losses import reduced_shape
+from ferrum_nn.ops.losses import check_smoothing, reduced_shape
 
 
 class MSELoss(Module):
@@ -42,6 +42,10 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         reduced_shape("CrossEntropyLoss", (), reduction)
+        ignore_index, label_smoothing = functional.numbers(
+            "CrossEntropyLoss", ignore_index, label_smoothing
+        )
+        check_smoothing("CrossEntropyLoss", label_smoothing)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.reduction = reduction

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeAlias, TypeVar
 
 from ferrum import Device, Tensor, bfloat16, float16, float32, float64
-from ferrum.dtypes import NAMES, DTypeLike, as_dtype, is_floating
-from ferrum.errors import DTypeError, OperandError, UnsupportedError
+from ferrum import device as find_device
+from ferrum.dtypes import DType, DTypeLike, as_dtype, is_floating
+from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
 from ferrum.graph import Handle
 from ferrum_nn import hooks, state
 from ferrum_nn.errors import NameTakenError, UnknownNameError
@@ -199,6 +200,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Say to this module and all inside it whether they are being trained. Returns self."""
+        if not isinstance(mode, bool):
+            raise ArgumentError(f"train: expected True or False, got {mode!r}")
         self.training = mode
         for child in self.children():
             child.train(mode)
@@ -236,22 +239,14 @@ class Module:
     ) -> Self:
         """Move all parameters and buffers to a device, cast the floating-point ones. Returns self.
 
-        `to("cuda")`, `to(fe.float64)`, `to("cuda", fe.float16)`, `to(other_tensor)`. Parameters
-        stay the same objects, so an optimizer goes on with them.
+        `to("cuda")`, `to(fe.float64)`, `to("cuda", fe.float16)`, `to("half")`, `to(other_tensor)`.
+        Parameters stay the same objects, so an optimizer goes on with them. Raises DTypeError for
+        a dtype of integers, DeviceError for a device that is not there; nothing is changed then.
         """
-        for arg in args:
-            if isinstance(arg, Tensor):
-                device, dtype = arg.device, arg.dtype
-            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in NAMES):
-                device = arg
-            elif arg is not None:
-                dtype = arg
-        wanted = None if dtype is None else as_dtype(dtype)
-        if wanted is not None and not is_floating(wanted):
-            raise DTypeError(f"to: expected a floating-point dtype for a module, got {wanted.name}")
+        target, wanted = _target(args, device, dtype)
 
         def moved(x: Tensor) -> Tensor:
-            return x.to(device=device, dtype=wanted if is_floating(x.dtype) else None)
+            return x.to(device=target, dtype=wanted if is_floating(x.dtype) else None)
 
         return self._apply(moved)
 
@@ -354,6 +349,31 @@ class Module:
         return f"{kind}({''.join(body)}\n)"
 
 
+def _target(
+    args: tuple[Any, ...], device: str | Device | None, dtype: DTypeLike | None
+) -> tuple[Device | None, DType | None]:
+    """Return where, and to which dtype, the arguments of `Module.to` say that a module goes."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            device, dtype = arg.device, arg.dtype
+        elif isinstance(arg, Device) or (isinstance(arg, str) and not _is_dtype(arg)):
+            device = arg
+        elif arg is not None:
+            dtype = arg
+    wanted = None if dtype is None else as_dtype(dtype)
+    if wanted is not None and not is_floating(wanted):
+        raise DTypeError(f"to: expected a floating-point dtype for a module, got {wanted.name}")
+    return None if device is None else find_device(device), wanted
+
+
+def _is_dtype(name: str) -> bool:
+    try:
+        as_dtype(name)
+    except DTypeError:
+        return False
+    return True
+
+
 def _members(module: Module) -> Iterator[tuple[str, Member]]:
     """Yield what a module holds itself: its parameters, its buffers, then its modules.
 
@@ -368,7 +388,8 @@ def _members(module: Module) -> Iterator[tuple[str, Member]]:
         if isinstance(buffer, Tensor) and not isinstance(buffer, Parameter):
             yield name, buffer
     for name, each in attributes.items():
-        yield from _opened(name, each)
+        if isinstance(each, _OPENED):  # most are not: numbers, parameters
+            yield from _opened(name, each)
 
 
 def _opened(name: str, value: Any) -> Iterator[tuple[str, Member]]:
@@ -408,4 +429,5 @@ def _found(module: Module, target: str, named: Iterator[tuple[str, T]], what: st
 
 
 _CONTAINERS = (list, tuple, dict)
-_HELD = (Parameter, Module, *_CONTAINERS)
+_OPENED = (Module, *_CONTAINERS)
+_HELD = (Parameter, *_OPENED)

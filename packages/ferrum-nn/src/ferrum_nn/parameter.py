@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ferrum import Tensor
+from ferrum.errors import OperandError
 
 
 class Parameter(Tensor):
@@ -15,6 +16,11 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        if not isinstance(data, Tensor):
+            raise OperandError(
+                f"Parameter: expected a tensor, got {type(data).__name__}; make a tensor with "
+                f"fe.tensor(...)"
+            )
         source = data.detach()
         super().__init__(source.array, source.device)
         self.storage = source.storage

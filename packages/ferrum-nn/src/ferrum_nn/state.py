@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ferrum import Tensor, from_dlpack, no_grad
+from ferrum.errors import FerrumError
 from ferrum_nn.errors import StateDictError
 
 
@@ -17,7 +18,10 @@ class IncompatibleKeys(NamedTuple):
 
 
 def as_tensor(value: Any) -> Tensor | None:
-    """Return a tensor of FERRUM, or of any library that speaks DLPack; None for anything else."""
+    """Return a tensor of FERRUM, or of any library that speaks DLPack; None for anything else.
+
+    Raises ArgumentError or DTypeError for an array that DLPack cannot hand over.
+    """
     if isinstance(value, Tensor):
         return value
     return from_dlpack(value) if hasattr(value, "__dlpack__") else None
@@ -32,8 +36,14 @@ def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> Inco
         )
     missing = [key for key in own if key not in given]
     unexpected = [key for key in given if key not in own]
-    found = {key: as_tensor(given[key]) for key in own if key in given}
-    mismatched = [fault for key in found if (fault := _mismatch(key, own[key], found[key]))]
+    found: dict[str, Tensor] = {}
+    mismatched: list[str] = []
+    for key in own:
+        if key in given:
+            try:
+                found[key] = _fitting(own[key], given[key])
+            except FerrumError as error:
+                mismatched.append(f"{key}: {error}")
     if mismatched or (strict and (missing or unexpected)):
         raise StateDictError(
             _message(name, missing if strict else [], unexpected if strict else [], mismatched),
@@ -43,17 +53,18 @@ def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> Inco
         )
     with no_grad():
         for key, value in found.items():
-            assert value is not None  # or it would be among the mismatched
             own[key].copy_(value.detach())
     return IncompatibleKeys(missing, unexpected)
 
 
-def _mismatch(key: str, own: Tensor, value: Tensor | None) -> str:
+def _fitting(own: Tensor, given: Any) -> Tensor:
+    """Return `given` as a tensor of the shape of `own`, or raise what its key's line shall say."""
+    value = as_tensor(given)
     if value is None:
-        return f"{key}: expected a tensor"
+        raise StateDictError(f"expected a tensor, got {type(given).__name__}")
     if value.shape != own.shape:
-        return f"{key}: the module has {own.shape}, the state dict {value.shape}"
-    return ""
+        raise StateDictError(f"the module has {own.shape}, the state dict {value.shape}")
+    return value
 
 
 def _message(name: str, missing: list[str], unexpected: list[str], mismatched: list[str]) -> str:
@@ -61,7 +72,7 @@ def _message(name: str, missing: list[str], unexpected: list[str], mismatched: l
     if missing:
         lines.append(f"missing keys: {', '.join(missing)}")
     if unexpected:
-        lines.append(f"unexpected keys: {', '.join(unexpected)}")
+        lines.append(f"unexpected keys: {', '.join(map(str, unexpected))}")
     lines += mismatched
     if (missing or unexpected) and not mismatched:
         lines.append("strict=False loads the keys that fit")

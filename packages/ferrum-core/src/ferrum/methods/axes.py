@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from math import prod
 from operator import index
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from ferrum.errors import OperandError, OutOfRangeError, ShapeError
+import numpy as np
+
+from ferrum.errors import ArgumentError, OperandError, OutOfRangeError, ShapeError
 from ferrum.spec import Shape
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def numpys_names(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function`, which takes `axis` for `dim` and `keepdims` for `keepdim` as well.
+
+    PyTorch's do, for those who come from NumPy.
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")) if kwargs else ():
+            if theirs in kwargs:
+                if ours in kwargs:
+                    raise ArgumentError(
+                        f"{function.__name__}: expected {ours} or {theirs}, which is the same, "
+                        f"got both"
+                    )
+                kwargs[ours] = kwargs.pop(theirs)
+        return function(*args, **kwargs)
+
+    return called
+
+
+def whole(name: str, what: str, value: Any) -> int:
+    """Return the argument `what`, which must be an integer."""
+    try:
+        return index(value)
+    except TypeError:
+        raise OperandError(f"{name}: expected an integer as {what}, got {value!r}") from None
+
+
+def flag(name: str, what: str, value: Any) -> bool:
+    """Return the argument `what`, which must be True or False."""
+    if value.__class__ is bool or isinstance(value, np.bool_):
+        return bool(value)
+    raise OperandError(f"{name}: expected True or False as {what}, got {value!r}")
 
 
 def one_axis(name: str, dim: int, ndim: int) -> int:
@@ -17,10 +59,7 @@ def one_axis(name: str, dim: int, ndim: int) -> int:
     As in PyTorch a 0-d tensor has the axis 0, which ops on one axis see as an axis of size 1.
     """
     room = max(ndim, 1)
-    try:
-        dim = index(dim)
-    except TypeError:
-        raise OperandError(f"{name}: expected an integer as dim, got {dim!r}") from None
+    dim = whole(name, "dim", dim)
     if not -room <= dim < room:
         raise OutOfRangeError(
             f"{name}: expected a dim from {-room} to {room - 1} for {ndim} dimensions, got {dim}"
@@ -47,15 +86,11 @@ def some_axes(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[in
     """Return the axes that `dim` means, in order; None and () mean all."""
     if dim is None:
         return tuple(range(ndim))
-    if isinstance(dim, int):
-        return (one_axis(name, dim, ndim),) if ndim else _none_of(name, dim)
+    if not isinstance(dim, (tuple, list, range)):
+        axis = one_axis(name, dim, ndim)  # type: ignore[arg-type]  # which says so
+        return (axis,) if ndim else ()
     axes = distinct_axes(name, dim, ndim)
     return tuple(sorted(axes)) if axes and ndim else tuple(range(ndim))
-
-
-def _none_of(name: str, dim: int) -> tuple[int, ...]:
-    one_axis(name, dim, 0)
-    return ()
 
 
 def sizes_of(name: str, sizes: tuple[Any, ...]) -> Shape:

@@ -21,6 +21,7 @@ from ferrum.errors import (
     ShapeError,
 )
 from ferrum.mode import current
+from ferrum.operands import the_tensor
 from ferrum.plugins import device as find_device
 
 if TYPE_CHECKING:
@@ -47,34 +48,32 @@ class Conversion(TensorBase):
         `x.to(fe.float64)`, `x.to("cuda")`, `x.to("cuda", fe.float16)`, `x.to(other)`. Where nothing
         changes it is self, unless `copy`.
         """
-        if len(args) == 1 and isinstance(args[0], np.dtype) and not (device or dtype or copy):
-            # a short road for what promotion asks of every operand
-            own = self.array.dtype
-            wanted = own if args[0] is own else as_dtype(args[0])
-            return as_tensor(self) if wanted is own else ops.astype(self, dtype=wanted)
-        for arg in args:
-            if isinstance(arg, TensorBase):
-                dtype, device = arg.dtype, arg.device
-            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dtypes.NAMES):
-                device = arg
-            else:
-                dtype = arg
         out = as_tensor(self)
-        target = self.device if device is None else find_device(device)
-        if target is not self.device:
-            out = ops.to_device(out, source=self.device, target=target)
-        wanted = self.dtype if dtype is None else as_dtype(dtype)
-        if wanted is not self.dtype:
-            out = ops.astype(out, dtype=wanted)
+        if len(args) == 1 and args[0] is self.array.dtype and not (dtype or device or copy):
+            return out  # what promotion asks of most operands
+        for arg in args:
+            kind, where = _meant(arg)
+            if not (kind is None or dtype is None) or not (where is None or device is None):
+                raise ArgumentError(f"to: expected at most one dtype and one device, got {args}")
+            dtype = kind if dtype is None else dtype
+            device = where if device is None else device
+        if device is not None:
+            target = _device(device)
+            if target is not self.device:
+                out = ops.to_device(out, source=self.device, target=target)
+        if dtype is not None:
+            wanted = as_dtype(dtype)
+            if wanted is not self.dtype:
+                out = ops.astype(out, dtype=wanted)
         return ops.copy(out) if copy and out is self else out
 
     def type(self, dtype: DTypeLike) -> Tensor:
         """Return self in another dtype."""
-        return self.to(as_dtype(dtype))
+        return self.to(dtype=as_dtype(dtype))
 
     def type_as(self, other: Tensor) -> Tensor:
         """Return self in the dtype of `other`."""
-        return self.to(other.dtype)
+        return self.to(the_tensor("type_as", other).dtype)
 
     def float(self) -> Tensor:
         """Return self as float32."""
@@ -109,8 +108,17 @@ class Conversion(TensorBase):
         return self.to(dtypes.bool_)
 
     def cpu(self) -> Tensor:
-        """Return self on the device "cpu"."""
-        return self.to("cpu")
+        """Return self on the device "cpu".
+
+        DeviceError where ferrum-cpu is not installed: no other device takes its place, though
+        "reference" is in the host's memory as well.
+        """
+        try:
+            return self.to("cpu")
+        except DeviceError as error:
+            raise DeviceError(
+                f"cpu: {error}; to('reference') moves to the host's memory without it"
+            ) from None
 
     def cuda(self, index: builtins.int | None = None) -> Tensor:
         """Return self on the device "cuda", or on "cuda:index"."""
@@ -205,3 +213,29 @@ class Conversion(TensorBase):
         out.grad = None if with_grad is None else with_grad.clone()
         memo[id(self)] = out
         return out
+
+
+def _meant(arg: Any) -> tuple[Any, Any]:
+    """Return the dtype and the device that an argument of `to` stands for, None for neither."""
+    if isinstance(arg, TensorBase):
+        return arg.dtype, arg.device
+    if isinstance(arg, Device) or (isinstance(arg, str) and arg not in dtypes.NAMES):
+        return None, arg
+    return arg, None
+
+
+def _device(name: Any) -> Device:
+    """Return the device called `name`, or say what the name of a dtype has to be."""
+    try:
+        return find_device(name)
+    except DeviceError:
+        try:
+            meant = as_dtype(name)
+        except DTypeError:
+            meant = None
+        if meant is None:
+            raise
+    raise DeviceError(
+        f"to: expected a device or a dtype, got {name!r}; for the dtype write "
+        f"fe.{meant.name} or {meant.name!r}"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
-from ferrum.dtypes import CATEGORY, is_floating
+from ferrum.dtypes import CATEGORY, int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
+from ferrum.methods.axes import whole
 from ferrum.methods.operators import Operand, Operators, in_place
 from ferrum.operands import operand
 from ferrum.ops.memory import check_number
@@ -15,6 +17,26 @@ from ferrum.promotion import SCALARS, result_type
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
+
+
+def twin(name: str) -> Callable[[Any], Tensor]:
+    """Return the method that runs the in-place twin of a core op of one tensor."""
+
+    def method(self: Any) -> Tensor:
+        return in_place(name)(self)
+
+    method.__doc__ = f"Replace self by what `{name}` makes of it."
+    return method
+
+
+def stored(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the method that writes what another returns, which has no gradient, into self."""
+
+    def method(self: Any, other: Operand) -> Tensor:
+        return ops.copy_(self, function(self, other))
+
+    method.__doc__ = f"Replace self by this, in the dtype of self: {function.__doc__}"
+    return method
 
 
 class Elementwise(Operators):
@@ -96,6 +118,15 @@ class Elementwise(Operators):
         """Return self with `value`, a number or a 0-d tensor, where `mask` holds; it broadcasts."""
         return choose(mask, fitting(as_tensor(self), value), as_tensor(self)).to(self.dtype)
 
+    def tril(self, diagonal: int = 0) -> Tensor:
+        """Return the lower triangle of matrices, zeros above the diagonal number `diagonal`."""
+        return choose(_below("tril", as_tensor(self), diagonal), as_tensor(self), 0)
+
+    def triu(self, diagonal: int = 0) -> Tensor:
+        """Return the upper triangle of matrices, zeros below the diagonal number `diagonal`."""
+        below = _below("triu", as_tensor(self), whole("triu", "diagonal", diagonal) - 1)
+        return choose(~below, as_tensor(self), 0)
+
     def clamp(self, min: float | Tensor | None = None, max: float | Tensor | None = None) -> Tensor:
         """Return self raised to at least `min` and lowered to at most `max`.
 
@@ -104,7 +135,7 @@ class Elementwise(Operators):
         if min is None and max is None:
             raise ArgumentError("clamp: expected min or max")
         bounds = [each for each in (min, max) if each is not None]
-        x = as_tensor(self).to(result_type(self, *bounds))
+        x = self.to(result_type(self, *bounds))
         if all(each.__class__ in SCALARS for each in bounds):
             return ops.clip(x, low=cast("float | None", min), high=cast("float | None", max))
         if CATEGORY[x.dtype] == 0:
@@ -116,11 +147,11 @@ class Elementwise(Operators):
 
     def clamp_min(self, min: Operand) -> Tensor:
         """Return self raised to at least `min`."""
-        return as_tensor(self).clamp(min=min)
+        return self.clamp(min=min)
 
     def clamp_max(self, max: Operand) -> Tensor:
         """Return self lowered to at most `max`."""
-        return as_tensor(self).clamp(max=max)
+        return self.clamp(max=max)
 
     def is_floating_point(self) -> bool:
         """Return whether the elements are floating-point numbers."""
@@ -239,10 +270,10 @@ class Elementwise(Operators):
         """Subtract alpha * other from self."""
         return in_place("subtract")(self, scaled("sub_", self, other, alpha))
 
-    def clamp_(self, min: float | None = None, max: float | None = None) -> Tensor:
+    def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
         """Raise self to at least `min` and lower it to at most `max`."""
         # what is saved for the gradient must be the values before they are written
-        x = as_tensor(self).clone() if self.edge is not None else as_tensor(self)
+        x = self.clone() if self.edge is not None else as_tensor(self)
         value = x.clamp(min, max)
         if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
             raise DTypeError(f"clamp_: {value.dtype.name} bounds do not fit into {self.dtype.name}")
@@ -250,85 +281,58 @@ class Elementwise(Operators):
 
     def masked_fill_(self, mask: Tensor, value: Operand) -> Tensor:
         """Put `value` where `mask` holds."""
-        return ops.copy_(self, as_tensor(self).masked_fill(mask, value))
+        return ops.copy_(self, self.masked_fill(mask, value))
 
     def div_(self, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
         """Divide self by `other`, rounded as in `div`."""
         if rounding_mode is None:
             return in_place("divide")(self, other)
-        value = as_tensor(self).div(other, rounding_mode=rounding_mode)
+        value = self.div(other, rounding_mode=rounding_mode)
         if CATEGORY[value.dtype] > CATEGORY[self.dtype]:
             raise DTypeError(
                 f"div_: a {value.dtype.name} result does not fit into {self.dtype.name}"
             )
         return ops.copy_(self, value)
 
-    mul_, pow_ = Operators.__imul__, Operators.__ipow__
-    remainder_, floor_divide_ = Operators.__imod__, Operators.__ifloordiv__
-
-    def exp_(self) -> Tensor:
-        """Replace self by self.exp()."""
-        return in_place("exp")(self)
-
-    def log_(self) -> Tensor:
-        """Replace self by self.log()."""
-        return in_place("log")(self)
-
-    def sqrt_(self) -> Tensor:
-        """Replace self by self.sqrt()."""
-        return in_place("sqrt")(self)
-
-    def tanh_(self) -> Tensor:
-        """Replace self by self.tanh()."""
-        return in_place("tanh")(self)
-
-    def sigmoid_(self) -> Tensor:
-        """Replace self by self.sigmoid()."""
-        return in_place("sigmoid")(self)
-
-    def relu_(self) -> Tensor:
-        """Replace self by self.relu()."""
-        return in_place("relu")(self)
-
-    def abs_(self) -> Tensor:
-        """Replace self by self.abs()."""
-        return in_place("abs")(self)
-
-    def neg_(self) -> Tensor:
-        """Replace self by self.neg()."""
-        return in_place("negative")(self)
-
-    def floor_(self) -> Tensor:
-        """Replace self by self.floor()."""
-        return in_place("floor")(self)
-
-    def ceil_(self) -> Tensor:
-        """Replace self by self.ceil()."""
-        return in_place("ceil")(self)
-
-    def round_(self) -> Tensor:
+    def round_(self, *, decimals: int = 0) -> Tensor:
         """Replace self by self.round()."""
-        return in_place("round")(self)
+        if decimals == 0:
+            return in_place("round")(self)
+        return ops.copy_(self, self.round(decimals=decimals))
 
-    def trunc_(self) -> Tensor:
-        """Replace self by self.trunc()."""
-        return in_place("trunc")(self)
+    def atan2_(self, other: Operand) -> Tensor:
+        """Replace self by self.atan2(other)."""
+        return in_place("atan2")(self, other)
 
-    def sin_(self) -> Tensor:
-        """Replace self by self.sin()."""
-        return in_place("sin")(self)
+    def logical_not_(self) -> Tensor:
+        """Replace self by self.logical_not()."""
+        return ops.copy_(self, ops.logical_not(self))
 
-    def cos_(self) -> Tensor:
-        """Replace self by self.cos()."""
-        return in_place("cos")(self)
+    def clamp_min_(self, min: Operand) -> Tensor:
+        """Raise self to at least `min`."""
+        return self.clamp_(min=min)
 
-    def square_(self) -> Tensor:
-        """Replace self by self.square()."""
-        return in_place("square")(self)
+    def clamp_max_(self, max: Operand) -> Tensor:
+        """Lower self to at most `max`."""
+        return self.clamp_(max=max)
 
-    def reciprocal_(self) -> Tensor:
-        """Replace self by self.reciprocal()."""
-        return in_place("reciprocal")(self)
+    clip_, subtract_, divide_ = clamp_, sub_, div_
+    mul_ = multiply_ = Operators.__imul__
+    pow_, true_divide_ = Operators.__ipow__, Operators.__itruediv__
+    remainder_, floor_divide_ = Operators.__imod__, Operators.__ifloordiv__
+    bitwise_and_, bitwise_or_ = Operators.__iand__, Operators.__ior__
+    bitwise_xor_, bitwise_not_ = Operators.__ixor__, twin("bitwise_invert")
+    abs_, sign_, neg_ = twin("abs"), twin("sign"), twin("negative")
+    exp_, expm1_, log_, log1p_ = twin("exp"), twin("expm1"), twin("log"), twin("log1p")
+    sqrt_, rsqrt_, square_ = twin("sqrt"), twin("rsqrt"), twin("square")
+    sin_, cos_, tanh_, erf_ = twin("sin"), twin("cos"), twin("tanh"), twin("erf")
+    floor_, ceil_, trunc_ = twin("floor"), twin("ceil"), twin("trunc")
+    reciprocal_, sigmoid_, relu_ = twin("reciprocal"), twin("sigmoid"), twin("relu")
+    negative_ = neg_
+    eq_, ne_, lt_, le_, gt_, ge_ = map(stored, (eq, ne, lt, le, gt, ge))
+    greater_, greater_equal_, less_, less_equal_, not_equal_ = gt_, ge_, lt_, le_, ne_
+    logical_and_, logical_or_ = stored(logical_and), stored(logical_or)
+    logical_xor_ = stored(logical_xor)
 
 
 def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
@@ -344,6 +348,18 @@ def choose(condition: Any, x1: Operand, x2: Operand) -> Tensor:
     elif CATEGORY[dtype] == 0:
         first, second = (bool(x) if x.__class__ in SCALARS else x for x in (first, second))
     return ops.where(condition, first, second)
+
+
+def _below(name: str, x: Tensor, diagonal: int) -> Tensor:
+    """Return where the elements of matrices like x lie on the diagonal or below."""
+    diagonal = whole(name, "diagonal", diagonal)
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: expected at least 2 dimensions, got {x.ndim}")
+    n, m = (
+        ops.arange(start=0, stop=size, step=1, dtype=int64, device=x.device)
+        for size in x.shape[-2:]
+    )
+    return n.unsqueeze(1) + diagonal >= m
 
 
 def beyond(is_beyond: Tensor, bound: Any, x: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from ferrum.base import TensorBase, as_tensor
 from ferrum.dtypes import CATEGORY, bool_, int64
 from ferrum.errors import DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum.methods.axes import one_axis
-from ferrum.ops.views import Key
+from ferrum.methods.shaping import Shaping
+from ferrum.operands import the_tensor
+from ferrum.ops.views import BasicKey
 from ferrum.promotion import SCALARS
 from ferrum.spec import broadcast_shapes
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 
-class Indexing(TensorBase):
+class Indexing(Shaping):
     """Reading and writing parts of a tensor, with NumPy's and PyTorch's rules."""
 
     __slots__ = ()
@@ -52,31 +54,39 @@ class Indexing(TensorBase):
     def gather(self, dim: int, index: Tensor) -> Tensor:
         """Return out[.., i, ..] = self[.., index[.., i, ..], ..] along `dim`."""
         axis = one_axis("gather", dim, self.ndim)
-        if self.ndim and index.ndim:
+        if the_tensor("gather", index).ndim and self.ndim:
             return ops.gather(self, index, axis=axis)
         return ops.gather(*map(_vector, (self, index)), axis=axis).reshape(index.shape)
 
     def scatter_add(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
         """Return a copy with out[.., index[.., i, ..], ..] += src[.., i, ..] along `dim`."""
         axis = one_axis("scatter_add", dim, self.ndim)
-        if self.ndim and index.ndim and src.ndim:
+        if (
+            the_tensor("scatter_add", index).ndim
+            and the_tensor("scatter_add", src).ndim
+            and self.ndim
+        ):
             return ops.scatter_add(self, index, src, axis=axis)
         return ops.scatter_add(*map(_vector, (self, index, src)), axis=axis).reshape(self.shape)
+
+    def scatter_add_(self, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        """Add src[.., i, ..] to self[.., index[.., i, ..], ..] along `dim`."""
+        return ops.copy_(self, self.scatter_add(dim, index, src))
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """Return the entries of `dim` that a vector of integers picks."""
         axis = one_axis("index_select", dim, self.ndim)
-        if index.ndim > 1:
+        if the_tensor("index_select", index).ndim > 1:
             raise ShapeError(f"index_select: expected a vector of indices, got {index.shape}")
         x, indices = (self, _vector(index)) if self.ndim else (_vector(self), index)
         return ops.index(x, [indices if i == axis else None for i in range(x.ndim)])
 
     def masked_select(self, mask: Tensor) -> Tensor:
         """Return the elements where `mask` holds, as a vector; both broadcast."""
-        if mask.dtype is not bool_:
+        if the_tensor("masked_select", mask).dtype is not bool_:
             raise DTypeError(f"masked_select: expected a bool mask, got {mask.dtype.name}")
         shape = broadcast_shapes("masked_select", self.shape, mask.shape)
-        return as_tensor(self).expand(shape)[mask.expand(shape)]
+        return self.expand(shape)[mask.expand(shape)]
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
         """Return the indices of what is not 0: a tensor (count, ndim), or a tuple of columns."""
@@ -96,7 +106,7 @@ def _vector(x: Any) -> Tensor:
     return as_tensor(x) if x.ndim else as_tensor(x).reshape(1)
 
 
-def parse(x: Tensor, key: Any) -> tuple[Key, list[Tensor | None] | None]:
+def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Return the view that `key` takes of x, and the index tensors that it applies to the view."""
     entries = list(key) if isinstance(key, tuple) else [key]
     entries = [_entry(x, each) for each in entries]
@@ -156,7 +166,7 @@ def _axes_of(entry: Any) -> int:
     return 1
 
 
-def _split(x: Tensor, entries: Sequence[Any]) -> tuple[Key, list[Tensor | None] | None]:
+def _split(x: Tensor, entries: Sequence[Any]) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Separate what a view can do from what index tensors do."""
     key: list[Any] = []
     indices: list[Tensor | None] = []

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
 from ferrum.errors import OperandError
-from ferrum.op import OPS, Op
+from ferrum.methods.indexing import Indexing
+from ferrum.operation import OPS, Op
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -30,7 +31,7 @@ def _compared(op: Op[..., Tensor], x: TensorBase, other: Any) -> Any:
         return NotImplemented
 
 
-class Operators(TensorBase):
+class Operators(Indexing):
     """Arithmetic and comparison."""
 
     __slots__ = ()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ferrum import ops
 from ferrum.base import TensorBase, as_tensor
-from ferrum.dtypes import DTypeLike, as_dtype, is_floating
+from ferrum.dtypes import DTypeLike, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError
-from ferrum.methods.axes import one_axis, some_axes
-from ferrum.methods.elementwise import choose
+from ferrum.methods.axes import flag, numpys_names, one_axis, some_axes, whole
+from ferrum.methods.elementwise import Elementwise, choose
 from ferrum.promotion import get_default_dtype
 
 if TYPE_CHECKING:
-    from ferrum.op import Op
+    from ferrum.operation import Op
     from ferrum.tensor import Tensor
 
 Dim: TypeAlias = "int | Sequence[int] | None"
@@ -27,39 +27,57 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-class Reductions(TensorBase):
+class Reductions(Elementwise):
     """Sums, means, extremes and orders."""
 
     __slots__ = ()
 
-    def _along(self, op: Op[..., Tensor], dim: Dim, keepdim: bool, **attrs: Any) -> Tensor:
-        return op(self, axes=some_axes(op.__name__, dim, self.ndim), keepdims=keepdim, **attrs)
+    def _along(
+        self,
+        name: str,
+        op: Op[..., Tensor],
+        dim: Dim,
+        keepdim: bool,
+        dtype: DTypeLike | None = None,
+        **attrs: Any,
+    ) -> Tensor:
+        """Return what `op` makes of the axes `dim`, computed and returned in `dtype`."""
+        keepdim = flag(name, "keepdim", keepdim)
+        axes = some_axes(name, dim, self.ndim)
+        if dtype is None:
+            return op(self, axes=axes, keepdims=keepdim, **attrs)
+        x = self.to(dtype=dtype)
+        return op(x, axes=axes, keepdims=keepdim, **attrs).to(x.dtype)
 
+    def _on_axis(self, name: str, op: Op[..., Tensor], dim: int, **attrs: Any) -> Tensor:
+        """Return what `op` makes of one axis, that of size 1 which a 0-d tensor is seen to have."""
+        axis = one_axis(name, dim, self.ndim)
+        if self.ndim:
+            return op(self, axis=axis, **attrs)
+        return op(self.reshape(1), axis=0, **attrs).reshape(())
+
+    @numpys_names
     def sum(
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """Return the sum along `dim`, all of them by default; int64 for bool and integers."""
-        if dtype is None:
-            return self._along(ops.sum, dim, keepdim)
-        x = as_tensor(self).to(as_dtype(dtype))
-        return x._along(ops.sum, dim, keepdim).to(x.dtype)
+        return self._along("sum", ops.sum, dim, keepdim, dtype)
 
+    @numpys_names
     def prod(
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """Return the product along `dim`, all of them by default; int64 for bool and integers."""
-        if dtype is None:
-            return self._along(ops.prod, dim, keepdim)
-        x = as_tensor(self).to(as_dtype(dtype))
-        return x._along(ops.prod, dim, keepdim).to(x.dtype)
+        return self._along("prod", ops.prod, dim, keepdim, dtype)
 
+    @numpys_names
     def mean(
         self, dim: Dim = None, keepdim: bool = False, *, dtype: DTypeLike | None = None
     ) -> Tensor:
         """Return the mean along `dim`, all of them by default; DTypeError for bool and integers."""
-        x = self if dtype is None else as_tensor(self).to(as_dtype(dtype))
-        return x._along(ops.mean, dim, keepdim)
+        return self._along("mean", ops.mean, dim, keepdim, dtype)
 
+    @numpys_names
     def var(
         self,
         dim: Dim = None,
@@ -73,8 +91,9 @@ class Reductions(TensorBase):
         `unbiased`, PyTorch's older name, means a correction of 1 or 0.
         """
         corrected = correction if unbiased is None else int(unbiased)
-        return self._along(ops.var, dim, keepdim, correction=corrected)
+        return self._along("var", ops.var, dim, keepdim, correction=corrected)
 
+    @numpys_names
     def std(
         self,
         dim: Dim = None,
@@ -86,75 +105,84 @@ class Reductions(TensorBase):
         """Return the standard deviation along `dim`: the square root of `var`."""
         return root(self.var(dim, correction=correction, keepdim=keepdim, unbiased=unbiased), 2)
 
+    @numpys_names
     def amax(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return the largest element along `dim`; equals share the gradient."""
-        return self._along(ops.max, dim, keepdim)
+        return self._along("amax", ops.max, dim, keepdim)
 
+    @numpys_names
     def amin(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return the smallest element along `dim`; equals share the gradient."""
-        return self._along(ops.min, dim, keepdim)
+        return self._along("amin", ops.min, dim, keepdim)
 
+    @numpys_names
     def any(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return whether an element along `dim` differs from 0."""
-        return self._along(ops.any, dim, keepdim)
+        return self._along("any", ops.any, dim, keepdim)
 
+    @numpys_names
     def all(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return whether all elements along `dim` differ from 0."""
-        return self._along(ops.all, dim, keepdim)
+        return self._along("all", ops.all, dim, keepdim)
 
-    def _arg(self, op: Op[..., Tensor], dim: int | None, keepdim: bool) -> Tensor:
-        x = as_tensor(self)
-        if dim is None:
-            flat = op(x.reshape(-1), axis=0, keepdims=False)
-            return flat.reshape((1,) * self.ndim) if keepdim else flat
-        axis = one_axis(op.__name__, dim, self.ndim)
-        return (
-            op(x, axis=axis, keepdims=keepdim)
-            if self.ndim
-            else op(x.reshape(1), axis=0, keepdims=False)
-        )
+    def _arg(self, name: str, op: Op[..., Tensor], dim: int | None, keepdim: bool) -> Tensor:
+        keepdim = flag(name, "keepdim", keepdim)
+        if dim is not None:
+            return self._on_axis(name, op, dim, keepdims=keepdim)
+        flat = op(self.reshape(-1), axis=0, keepdims=False)
+        return flat.reshape((1,) * self.ndim) if keepdim else flat
 
+    @numpys_names
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Return the index of the largest element along `dim`, or in the flattened tensor."""
-        return self._arg(ops.argmax, dim, keepdim)
+        return self._arg("argmax", ops.argmax, dim, keepdim)
 
+    @numpys_names
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Return the index of the smallest element along `dim`, or in the flattened tensor."""
-        return self._arg(ops.argmin, dim, keepdim)
+        return self._arg("argmin", ops.argmin, dim, keepdim)
 
-    def _extreme(self, arg: Op[..., Tensor], dim: int, keepdim: bool) -> ValuesAndIndices:
-        indices = self._arg(arg, dim, keepdim=True)
-        if not self.ndim:
-            return ValuesAndIndices(ops.copy(self), indices)
-        axis = one_axis(arg.__name__, dim, self.ndim)
-        values = ops.gather(self, indices, axis=axis)
-        if keepdim:
+    def _extreme(self, name: str, arg: Op[..., Tensor], dim: int, keepdim: bool) -> Any:
+        indices = self._arg(name, arg, dim, keepdim=True)
+        values = self.gather(dim, indices)
+        if flag(name, "keepdim", keepdim):
             return ValuesAndIndices(values, indices)
-        return ValuesAndIndices(values.squeeze(axis), indices.squeeze(axis))
+        return ValuesAndIndices(values.squeeze(dim), indices.squeeze(dim))
 
+    @numpys_names
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
         """Return the largest element; along `dim`, (values, indices); with a tensor, `maximum`."""
         if isinstance(dim, TensorBase):
             return ops.maximum(self, dim)
-        return self.amax() if dim is None else self._extreme(ops.argmax, dim, keepdim)
+        return self.amax() if dim is None else self._extreme("max", ops.argmax, dim, keepdim)
 
+    @numpys_names
     def min(self, dim: Any = None, keepdim: bool = False) -> Any:
         """Return the smallest element; along `dim`, (values, indices); with a tensor, `minimum`."""
         if isinstance(dim, TensorBase):
             return ops.minimum(self, dim)
-        return self.amin() if dim is None else self._extreme(ops.argmin, dim, keepdim)
+        return self.amin() if dim is None else self._extreme("min", ops.argmin, dim, keepdim)
 
+    @numpys_names
     def cumsum(self, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
         """Return the running sum along `dim`."""
-        x = as_tensor(self) if dtype is None else as_tensor(self).to(as_dtype(dtype))
-        axis = one_axis("cumsum", dim, self.ndim)
-        total = ops.cumulative_sum(x, axis=axis) if self.ndim else x.sum()
+        x = self.to(dtype=dtype)
+        total = x._on_axis("cumsum", ops.cumulative_sum, dim)
         return total if dtype is None else total.to(x.dtype)
 
+    @numpys_names
+    def cumsum_(self, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
+        """Replace self by its running sum along `dim`."""
+        return ops.copy_(self, self.cumsum(dim, dtype=dtype))
+
+    @numpys_names
     def logsumexp(self, dim: Dim, keepdim: bool = False) -> Tensor:
         """Return log(sum(exp(self))) along `dim`, computed from self - max."""
-        axes = some_axes("logsumexp", dim, self.ndim)
-        x = as_tensor(self) if is_floating(self.dtype) else as_tensor(self).to(get_default_dtype())
+        axes, keepdim = (
+            some_axes("logsumexp", dim, self.ndim),
+            flag("logsumexp", "keepdim", keepdim),
+        )
+        x = as_tensor(self) if is_floating(self.dtype) else self.to(get_default_dtype())
         if any(x.shape[axis] == 0 for axis in axes):
             return ops.sum(x, axes=axes, keepdims=keepdim).log()  # the sum of nothing is 0
         top = ops.max(x.detach(), axes=axes, keepdims=True)
@@ -162,19 +190,17 @@ class Reductions(TensorBase):
         total = ops.sum((x - top).exp(), axes=axes, keepdims=True).log() + top
         return total if keepdim else total.squeeze(axes)
 
+    @numpys_names
     def softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return exp(self) / sum(exp(self)) along `dim`."""
-        return self._normalized(ops.softmax, dim, dtype)
+        return self.to(dtype=dtype)._on_axis("softmax", ops.softmax, dim)
 
+    @numpys_names
     def log_softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return self - log(sum(exp(self))) along `dim`."""
-        return self._normalized(ops.log_softmax, dim, dtype)
+        return self.to(dtype=dtype)._on_axis("log_softmax", ops.log_softmax, dim)
 
-    def _normalized(self, op: Op[..., Tensor], dim: int, dtype: DTypeLike | None) -> Tensor:
-        x = as_tensor(self) if dtype is None else as_tensor(self).to(as_dtype(dtype))
-        axis = one_axis(op.__name__, dim, self.ndim)
-        return op(x, axis=axis) if self.ndim else op(x.reshape(1), axis=0).reshape(())
-
+    @numpys_names
     def norm(self, p: float | str = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:
         """Return the vector p-norm along `dim`: (sum |self|**p)**(1/p).
 
@@ -183,11 +209,9 @@ class Reductions(TensorBase):
         if not is_floating(self.dtype):
             raise DTypeError(f"norm: expected a floating-point tensor, got {self.dtype.name}")
         x = as_tensor(self)
-        if p in (2, "fro"):
+        power = 2.0 if isinstance(p, str) and p == "fro" else _power(p)
+        if power == 2:
             return root((x * x).sum(dim, keepdim), 2)
-        if isinstance(p, str) or p is None:
-            raise ArgumentError(f"norm: expected a number or 'fro' for p, got {p!r}")
-        power = float(p)
         if power == float("inf"):
             return x.abs().amax(dim, keepdim)
         if power == float("-inf"):
@@ -199,24 +223,24 @@ class Reductions(TensorBase):
         powers = root(x.abs(), 1 / power) if 0 < power < 1 else x.abs().pow(power)
         return root(powers.sum(dim, keepdim), power)
 
+    @numpys_names
     def sort(
         self, dim: int = -1, descending: bool = False, *, stable: bool = True
     ) -> ValuesAndIndices:
         """Return the elements in order along `dim`, and where they stood; always stable."""
-        if not self.ndim:
-            return ValuesAndIndices(ops.copy(self), self.argsort(dim))
-        axis = one_axis("sort", dim, self.ndim)
-        indices = ops.argsort(self, axis=axis, descending=descending)
-        return ValuesAndIndices(ops.gather(self, indices, axis=axis), indices)
+        indices = self._order("sort", dim, descending)
+        return ValuesAndIndices(self.gather(dim, indices), indices)
 
+    @numpys_names
     def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
         """Return the indices that sort self along `dim`; always stable."""
-        axis = one_axis("argsort", dim, self.ndim)
-        x = as_tensor(self)
-        if not self.ndim:
-            return ops.argsort(x.reshape(1), axis=0, descending=descending).reshape(())
-        return ops.argsort(x, axis=axis, descending=descending)
+        return self._order("argsort", dim, descending)
 
+    def _order(self, name: str, dim: int, descending: bool) -> Tensor:
+        descending = flag(name, "descending", descending)
+        return self._on_axis(name, ops.argsort, dim, descending=descending)
+
+    @numpys_names
     def topk(
         self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
     ) -> ValuesAndIndices:
@@ -225,14 +249,23 @@ class Reductions(TensorBase):
         They are always sorted.
         """
         size = self.shape[one_axis("topk", dim, self.ndim)] if self.ndim else 1
-        if not 0 <= k <= size:
+        if not 0 <= whole("topk", "k", k) <= size:
             raise OutOfRangeError(
                 f"topk: expected k from 0 to {size}, the size of dim {dim}, got {k}"
             )
-        values, indices = self.sort(dim, descending=largest)
+        values, indices = self.sort(dim, descending=flag("topk", "largest", largest))
         if not self.ndim:
             return ValuesAndIndices(values, indices)
         return ValuesAndIndices(values.narrow(dim, 0, k), indices.narrow(dim, 0, k))
+
+
+def _power(p: Any) -> float:
+    try:
+        if isinstance(p, str):
+            raise TypeError
+        return float(p)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"norm: expected a number or 'fro' for p, got {p!r}") from None
 
 
 def root(total: Tensor, degree: float) -> Tensor:

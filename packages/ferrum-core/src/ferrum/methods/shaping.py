@@ -7,9 +7,19 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ferrum import ops
-from ferrum.base import TensorBase, as_tensor
+from ferrum.base import as_tensor
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
-from ferrum.methods.axes import distinct_axes, one_axis, real_axis, resolved, sizes_of, some_axes
+from ferrum.methods.axes import (
+    distinct_axes,
+    one_axis,
+    real_axis,
+    resolved,
+    sizes_of,
+    some_axes,
+    whole,
+)
+from ferrum.methods.conversion import Conversion
+from ferrum.operands import the_tensor
 from ferrum.ops.joining import along
 from ferrum.spec import Shape
 
@@ -17,7 +27,7 @@ if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 
-class Shaping(TensorBase):
+class Shaping(Conversion):
     """Views, and what can be said of a shape."""
 
     __slots__ = ()
@@ -52,7 +62,7 @@ class Shaping(TensorBase):
 
         ShapeError where the layout needs a copy.
         """
-        out = as_tensor(self).reshape(*shape)
+        out = self.reshape(*shape)
         if out.view_of is None:
             raise ShapeError(
                 f"view: the layout of this {self.shape} tensor does not allow a view as "
@@ -62,7 +72,7 @@ class Shaping(TensorBase):
 
     def view_as(self, other: Tensor) -> Tensor:
         """Return self in the shape of `other` without copying."""
-        return as_tensor(self).view(other.shape)
+        return self.view(the_tensor("view_as", other).shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Return self with the axes from `start_dim` to `end_dim` made one."""
@@ -76,14 +86,15 @@ class Shaping(TensorBase):
     def unflatten(self, dim: int, sizes: Sequence[int]) -> Tensor:
         """Return self with the axis `dim` split into `sizes`, one of which may be -1."""
         axis = real_axis("unflatten", dim, self.ndim)
-        split = resolved("unflatten", tuple(sizes), self.shape[axis])
+        split = resolved("unflatten", sizes_of("unflatten", (sizes,)), self.shape[axis])
         if prod(split) != self.shape[axis]:
-            raise ShapeError(f"unflatten: {tuple(sizes)} does not make up size {self.shape[axis]}")
+            raise ShapeError(f"unflatten: {split} does not make up size {self.shape[axis]}")
         return ops.reshape(self, shape=(*self.shape[:axis], *split, *self.shape[axis + 1 :]))
 
     def squeeze(self, dim: int | Sequence[int] | None = None) -> Tensor:
         """Return self without its axes of size 1, or without those of `dim` that have size 1."""
-        axes = some_axes("squeeze", dim, self.ndim) if dim != () else ()
+        none = isinstance(dim, (tuple, list)) and not dim
+        axes = () if none else some_axes("squeeze", dim, self.ndim)
         shape = tuple(n for i, n in enumerate(self.shape) if i not in axes or n != 1)
         return ops.reshape(self, shape=shape)
 
@@ -148,11 +159,11 @@ class Shaping(TensorBase):
 
     def expand_as(self, other: Tensor) -> Tensor:
         """Return self expanded to the shape of `other`."""
-        return ops.expand(self, shape=other.shape)
+        return ops.expand(self, shape=the_tensor("expand_as", other).shape)
 
     def broadcast_to(self, shape: Shape) -> Tensor:
         """Return self expanded to `shape`."""
-        return as_tensor(self).expand(shape)
+        return self.expand(shape)
 
     def repeat(self, *sizes: Any) -> Tensor:
         """Return self laid side by side `sizes` times, copied."""
@@ -170,6 +181,7 @@ class Shaping(TensorBase):
         """Return the `length` entries of `dim` from `start` on."""
         axis = real_axis("narrow", dim, self.ndim)
         size = self.shape[axis]
+        start, length = whole("narrow", "start", start), whole("narrow", "length", length)
         first = start + size if start < 0 else start
         if length < 0 or first < 0 or first + length > size:
             raise OutOfRangeError(
@@ -186,15 +198,15 @@ class Shaping(TensorBase):
         """Return views of `split_size` entries (the last may be shorter), or of these sizes."""
         axis = real_axis("split", dim, self.ndim)
         size = self.shape[axis]
-        if isinstance(split_size, int):
-            if split_size <= 0:
-                raise ArgumentError(f"split: expected a split_size above 0, got {split_size}")
-            starts = range(0, max(size, 1), split_size)
-            sizes = [min(split_size, size - start) for start in starts]
-        else:
-            sizes = list(split_size)
+        if isinstance(split_size, (list, tuple)):
+            sizes = list(sizes_of("split", (split_size,)))
             if sum(sizes) != size:
                 raise ShapeError(f"split: sizes {sizes} do not add up to {size}")
+        else:
+            most = whole("split", "split_size", split_size)
+            if most <= 0:
+                raise ArgumentError(f"split: expected a split_size above 0, got {most}")
+            sizes = [min(most, size - start) for start in range(0, max(size, 1), most)]
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         return tuple(
             along(as_tensor(self), axis, end - n, n) for end, n in zip(ends, sizes, strict=True)
@@ -202,7 +214,7 @@ class Shaping(TensorBase):
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """Return at most `chunks` views of equal size (the last may be shorter); if empty, all."""
-        if chunks <= 0:
+        if whole("chunk", "chunks", chunks) <= 0:
             raise ArgumentError(f"chunk: expected chunks above 0, got {chunks}")
         size = self.shape[real_axis("chunk", dim, self.ndim)]
         return self.split(-(-size // chunks) if size else [0] * chunks, dim)
@@ -242,19 +254,19 @@ class Shaping(TensorBase):
 
     def dot(self, other: Tensor) -> Tensor:
         """Return the inner product of two vectors."""
-        if self.ndim != 1 or other.ndim != 1:
+        if the_tensor("dot", other).ndim != 1 or self.ndim != 1:
             raise ShapeError(f"dot: expected two vectors, got {self.shape} and {other.shape}")
         return self.matmul(other)
 
     def mm(self, other: Tensor) -> Tensor:
         """Return the product of two matrices."""
-        if self.ndim != 2 or other.ndim != 2:
+        if the_tensor("mm", other).ndim != 2 or self.ndim != 2:
             raise ShapeError(f"mm: expected two matrices, got {self.shape} and {other.shape}")
         return ops.matmul(self, other)
 
     def bmm(self, other: Tensor) -> Tensor:
         """Return the products of two batches of matrices, (b, n, k) and (b, k, m)."""
-        if self.ndim != 3 or other.ndim != 3 or self.shape[0] != other.shape[0]:
+        if the_tensor("bmm", other).ndim != 3 or self.ndim != 3 or self.shape[0] != other.shape[0]:
             raise ShapeError(
                 f"bmm: expected (b, n, k) and (b, k, m), got {self.shape} and {other.shape}"
             )

@@ -1,4 +1,7 @@
-"""Ops that work element by element; operands broadcast. One line an op, its gradient in it."""
+"""Ops that work element by element; operands broadcast. One line an op, its gradient in it.
+
+What can be composed of these is in `ferrum.ops.composed`.
+"""
 
 from __future__ import annotations
 
@@ -79,25 +82,7 @@ def _(g: Tensor, out: Tensor) -> Tensor:
     return g * (1 - out * out)
 
 
-@op
-def relu_backward(g: TensorLike, out: TensorLike) -> Spec:
-    """Return 0 where out is 0 or less, else g: the gradient of relu from its output."""
-    return spec_of("relu_backward", NUMBERS, g, out)
-
-
-@relu_backward.fallback
-def _(g: Tensor, out: Tensor) -> Tensor:
-    return where(out <= 0, 0, g)
-
-
-@relu_backward.gradient
-def _(gg: Tensor, out: Tensor, *, needs: Needs) -> tuple[Tensor | None, Tensor | None]:
-    # zeros, not None: the second derivative of relu is 0, as in PyTorch
-    return relu_backward(gg, out), None if needs[1] is None else _flat(gg)
-
-
 @tanh_backward.samples
-@relu_backward.samples
 def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(3, 4), s.real(3, 4, low=-0.9, high=0.9))
     yield s(s.real(5, 13), s.real(5, 13, low=-0.9, high=0.9))
@@ -110,14 +95,14 @@ def _(s: Sampler) -> Iterator[Sample]:
 # ---- one operand
 
 
-def _flat(g: Tensor) -> Tensor:
+def flat_gradient(g: Tensor) -> Tensor:
     """Return the gradient of a function that is flat: zeros, even where g is infinite or NaN."""
     return zeros_of(g, g.shape)
 
 
 negative = unary("negative", "Return -x.", lambda g: -g, kinds=NUMBERS, points=EXTREME)
 abs = unary("abs", "Return |x|.", lambda g, x: g * x.sign(), kinds=NUMBERS, points=EXTREME)
-sign = unary("sign", "Return -1, 0 or 1: the sign of x.", _flat, points=EXTREME)
+sign = unary("sign", "Return -1, 0 or 1: the sign of x.", flat_gradient, points=EXTREME)
 exp = unary(
     "exp",
     "Return e to the power x.",
@@ -195,68 +180,29 @@ erf = unary(
 floor = unary(
     "floor",
     "Return the largest integer not above x.",
-    _flat,
+    flat_gradient,
     kinds=NUMBERS,
     points=EXTREME,
 )
 ceil = unary(
     "ceil",
     "Return the smallest integer not below x.",
-    _flat,
+    flat_gradient,
     kinds=NUMBERS,
     points=EXTREME,
 )
-trunc = unary("trunc", "Return x without its fraction.", _flat, kinds=NUMBERS, points=EXTREME)
+trunc = unary(
+    "trunc", "Return x without its fraction.", flat_gradient, kinds=NUMBERS, points=EXTREME
+)
 round = unary(
     "round",
     "Return the nearest integer, the even one at a half.",
-    _flat,
+    flat_gradient,
     kinds=NUMBERS,
     points=(*EXTREME, 0.5, 1.5, 2.5, -0.5),
 )
 logical_not = unary("logical_not", "Return whether x is 0.", None, truth=True, points=EXTREME)
 bitwise_invert = unary("bitwise_invert", "Return x with every bit flipped.", None, kinds=WHOLE)
-square = unary(
-    "square", "Return x * x.", lambda g, x: g * x * 2, kinds=NUMBERS, points=EXTREME, ulp=1
-)
-reciprocal = unary(
-    "reciprocal",
-    "Return 1 / x.",
-    lambda g, out: -(g * out * out),
-    promote="float",
-    domain=(0.2, 3.0),
-    points=EXTREME,
-    ulp=1,
-)
-rsqrt = unary(
-    "rsqrt",
-    "Return 1 / sqrt(x).",
-    lambda g, out: g * out * out * out * -0.5,
-    promote="float",
-    ulp=2,
-    domain=(0.1, 3.0),
-    points=EXTREME,
-)
-sigmoid = unary(
-    "sigmoid",
-    "Return 1 / (1 + exp(-x)).",
-    lambda g, out: g * out * (1 - out),
-    promote="float",
-    ulp=6,
-    points=(*EXTREME, 100.0, -100.0),
-)
-relu = unary(
-    "relu",
-    "Return x where it is above 0, else 0; NaN stays NaN.",
-    lambda g, out: relu_backward(g, out),
-    kinds=NUMBERS,
-    points=EXTREME,
-)
-isnan = unary("isnan", "Return whether x is not a number.", None, truth=True, points=EXTREME)
-isinf = unary("isinf", "Return whether x is infinite.", None, truth=True, points=EXTREME)
-isfinite = unary(
-    "isfinite", "Return whether x is neither infinite nor NaN.", None, truth=True, points=EXTREME
-)
 
 
 # ---- two operands
@@ -292,7 +238,7 @@ def _pow(
     exponent: Tensor | None = None
     if needs[0] is not None:
         if isinstance(x2, (bool, int, float)):
-            base = g * (pow(x1, x2 - 1) * x2) if x2 else _flat(g)
+            base = g * (pow(x1, x2 - 1) * x2) if x2 else flat_gradient(g)
         else:
             base = where(equal(x2, 0), 0, g * (x2 * pow(x1, x2 - 1)))
     if needs[1] is not None:
@@ -339,7 +285,7 @@ divide = binary(
 floor_divide = binary(
     "floor_divide",
     "Return x1 / x2 rounded down; for integers 0 where x2 is 0.",
-    lambda g: (_flat(g), _flat(g)),
+    lambda g: (flat_gradient(g), flat_gradient(g)),
     kinds=NUMBERS,
     domain=(0.6, 3.0),
 )
@@ -400,72 +346,3 @@ left_shift = binary("left_shift", "Return x1 * 2**x2.", None, kinds="i", domain=
 right_shift = binary(
     "right_shift", "Return x1 / 2**x2, rounded down.", None, kinds="i", domain=(0.2, 5.0)
 )
-logical_and = binary(
-    "logical_and", "Return whether both x1 and x2 differ from 0.", None, truth=True
-)
-logical_or = binary("logical_or", "Return whether x1 or x2 differs from 0.", None, truth=True)
-logical_xor = binary(
-    "logical_xor", "Return whether just one of x1 and x2 differs from 0.", None, truth=True
-)
-
-
-# ---- composed of others, where a backend has no kernel
-
-
-@square.fallback
-def _(x: Tensor) -> Tensor:
-    return x * x
-
-
-@reciprocal.fallback
-def _(x: Tensor) -> Tensor:
-    return 1 / x
-
-
-@rsqrt.fallback
-def _(x: Tensor) -> Tensor:
-    return 1 / x.sqrt()
-
-
-@sigmoid.fallback
-def _(x: Tensor) -> Tensor:
-    return where(x < 0, x.exp(), 1) / (1 + (-x.abs()).exp())
-
-
-@relu.fallback
-def _(x: Tensor) -> Tensor:
-    return maximum(x, 0)
-
-
-@isnan.fallback
-def _(x: Tensor) -> Tensor:
-    return x != x
-
-
-@isinf.fallback
-def _(x: Tensor) -> Tensor:
-    return bitwise_or(equal(x, INF), equal(x, -INF))
-
-
-@isfinite.fallback
-def _(x: Tensor) -> Tensor:
-    return equal(x * 0, 0)
-
-
-def _truth(x: Any) -> Any:
-    return bool(x) if x.__class__ in SCALARS else not_equal(x, 0)
-
-
-@logical_and.fallback
-def _(x1: Operand, x2: Operand) -> Tensor:
-    return bitwise_and(_truth(x1), _truth(x2))
-
-
-@logical_or.fallback
-def _(x1: Operand, x2: Operand) -> Tensor:
-    return bitwise_or(_truth(x1), _truth(x2))
-
-
-@logical_xor.fallback
-def _(x1: Operand, x2: Operand) -> Tensor:
-    return bitwise_xor(_truth(x1), _truth(x2))

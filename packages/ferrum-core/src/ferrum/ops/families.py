@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ferrum.dtypes import CATEGORY, bool_
 from ferrum.errors import DTypeError, ShapeError
 from ferrum.inplace import InPlaceTwin
-from ferrum.op import BinaryOp, Op, UnaryOp
+from ferrum.op import BinaryOp, UnaryOp
+from ferrum.operation import Op
 from ferrum.promotion import SCALARS
 from ferrum.spec import Shape, Spec, TensorLike, broadcast_shapes
 

@@ -10,15 +10,13 @@ from ferrum.device import Device
 from ferrum.dtypes import CATEGORY, DType, bool_, float32, int64, is_floating, uint8
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
-from ferrum.op import op
+from ferrum.op import creation, op
 from ferrum.philox import check_range
 from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
     from ferrum.tensor import Tensor
-
-Key = tuple[int, int]
 
 
 def check_shape(name: str, shape: Shape) -> Shape:
@@ -43,8 +41,8 @@ def check_number(name: str, value: float, dtype: DType) -> None:
 # ---- creation
 
 
-@op
-def full(*, shape: Shape, value: float, dtype: DType, device: Device) -> Spec:
+@creation
+def full(*, shape: Shape, value: float, dtype: DType) -> Spec:
     """Return a tensor with every element equal to `value`, which an integer dtype must hold."""
     check_number("full", value, dtype)
     return Spec(check_shape("full", shape), dtype)
@@ -61,8 +59,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ArgumentError, shape=(2,), value=nan, dtype=int64)
 
 
-@op
-def arange(*, start: float, stop: float, step: float, dtype: DType, device: Device) -> Spec:
+@creation
+def arange(*, start: float, stop: float, step: float, dtype: DType) -> Spec:
     """Return start, start + step, ... up to but without `stop`."""
     if dtype is bool_:
         raise DTypeError("arange: expected an integer or float dtype, got bool")
@@ -93,8 +91,8 @@ def _random_spec(name: str, shape: Shape, dtype: DType) -> Spec:
     return Spec(check_shape(name, shape), dtype)
 
 
-@op
-def uniform(*, shape: Shape, dtype: DType, key: Key, device: Device) -> Spec:
+@creation
+def uniform(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random numbers from [0, 1): `ferrum.philox.uniform` of `key`, the (seed, offset)."""
     return _random_spec("uniform", shape, dtype)
 
@@ -109,8 +107,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ShapeError, shape=(-2,), dtype=float32, key=(0, 0))
 
 
-@op
-def normal(*, shape: Shape, dtype: DType, key: Key, device: Device) -> Spec:
+@creation
+def normal(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random numbers of the standard normal law: `ferrum.philox.normal` of `key`."""
     return _random_spec("normal", shape, dtype)
 
@@ -124,8 +122,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ShapeError, shape=(-2,), dtype=float32, key=(0, 0))
 
 
-@op
-def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: Key, device: Device) -> Spec:
+@creation
+def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: tuple[int, int]) -> Spec:
     """Return random integers from [low, high): `ferrum.philox.randint` of `key`."""
     check_range(low, high, dtype)
     return Spec(check_shape("randint", shape), dtype)
@@ -142,8 +140,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(ShapeError, low=0, high=3, shape=(-1,), dtype=int64, key=(0, 0))
 
 
-@op
-def randperm(*, n: int, key: Key, device: Device) -> Spec:
+@creation
+def randperm(*, n: int, key: tuple[int, int]) -> Spec:
     """Return the integers 0 to n - 1 in random order: `ferrum.philox.permutation` of `key`."""
     if n < 0:
         raise ArgumentError(f"randperm: expected n of at least 0, got {n}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ferrum.dtypes import float32
 from ferrum.errors import OutOfRangeError, ShapeError
-from ferrum.op import OPS, op
+from ferrum.op import op
+from ferrum.operation import OPS
 from ferrum.ops.memory import check_shape, copy, copy_, full
 from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # Per axis: an index, which drops it, or (start, count, step); None makes a new axis of size 1.
 Range: TypeAlias = tuple[int, int, int]
-Key: TypeAlias = tuple[int | Range | None, ...]
+BasicKey: TypeAlias = tuple[int | Range | None, ...]
 
 
 @op(view=True)
@@ -95,7 +96,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 
 
 @op(view=True)
-def getitem(x: TensorLike, *, key: Key) -> Spec:
+def getitem(x: TensorLike, *, key: BasicKey) -> Spec:
     """Return the part of x that `key` picks: per axis an index or (start, count, step)."""
     shape: list[int] = []
     sizes = iter(x.shape)
@@ -127,7 +128,7 @@ def _check_range(x: TensorLike, entry: Range, size: int) -> int:
 
 
 @getitem.gradient
-def _(g: Tensor, *, key: Key, needs: tuple[TensorLike, ...]) -> Tensor:
+def _(g: Tensor, *, key: BasicKey, needs: tuple[TensorLike, ...]) -> Tensor:
     return view_scatter(zeros_of(g, needs[0].shape), g, path=((getitem, {"key": key}),))
 
 

@@ -16,8 +16,8 @@ from ferrum.device import Device
 from ferrum.dtypes import CATEGORY, DType, bool_, float64, is_floating
 from ferrum.errors import FerrumError
 from ferrum.mode import no_grad
-from ferrum.op import Op
 from ferrum.operands import flat
+from ferrum.operation import Op
 from ferrum.promotion import get_default_dtype, result_type
 from ferrum.samples import Input, Sample, Sampler
 from ferrum.spec import Spec
@@ -132,9 +132,13 @@ class Call:
         others, number = dict(zip(self.moved, values, strict=True)), count()
         return self.changed(lambda x: others.get(next(number), x))
 
+    def operands_on(self, device: Device) -> list[Any]:
+        """Return the operands of the call on `device`, which is that of an op of no tensors."""
+        return self.operands if self.op.inputs else [device]
+
     def attributes(self, device: Device) -> dict[str, Any]:
         """Return the attributes of the call on `device`, which a sample cannot know."""
-        devices = {"device": device, "source": device, "target": oracle_device()}
+        devices = {"source": device, "target": oracle_device()}
         named = {name: each for name, each in devices.items() if name in self.op.attributes}
         return {**named, **self.attrs}
 
@@ -166,7 +170,7 @@ class Call:
     def expected(self) -> list[Array] | FerrumError:
         """What the call must give, worked out by the reference device in float64; or must raise."""
         device, call = oracle_device(), self.lifted()
-        args = nested(lambda x: upload(device, x), call.operands)
+        args = nested(lambda x: upload(device, x), call.operands_on(device))
         try:
             with no_grad():
                 result = self.op(*args, **call.attributes(device))

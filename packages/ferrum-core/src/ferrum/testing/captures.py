@@ -41,7 +41,8 @@ class Program:
         """Return the results, and after them the gradients of the operands."""
         op, count = self.call.op, len(self.call.arrays)
         rest = iter(tensors)
-        args = with_copies(op, nested(lambda _: next(rest), self.call.operands))
+        operands = self.call.operands_on(self.device)
+        args = with_copies(op, nested(lambda _: next(rest), operands))
         outs = outputs_of(op, args, op(*args, **self.attrs))
         leaves = [x for x in tensors[:count] if x.requires_grad]
         if not leaves:

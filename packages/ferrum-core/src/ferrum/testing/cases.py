@@ -11,7 +11,7 @@ from ferrum import names, plugins
 from ferrum.device import Device
 from ferrum.dtypes import DTYPES, DType, is_floating
 from ferrum.errors import ArgumentError, DTypeError, FerrumError, UnsupportedError
-from ferrum.op import OPS, Op
+from ferrum.operation import OPS, Op
 from ferrum.samples import Input, Sample
 from ferrum.testing import captures, checks, gradients
 from ferrum.testing.calls import Call, among, call_of, is_keyed, samples_of, takes_dtypes

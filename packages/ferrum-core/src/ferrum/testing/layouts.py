@@ -15,7 +15,7 @@ import numpy as np
 from ferrum.device import Device
 from ferrum.dtypes import is_floating
 from ferrum.graph import Path, replay
-from ferrum.op import OPS
+from ferrum.operation import OPS
 from ferrum.spec import Shape
 from ferrum.tensor import Tensor
 from ferrum.testing.calls import Array, download, oracle_device, upload

@@ -15,7 +15,7 @@ from typing import Any
 from ferrum import plugins
 from ferrum.device import Device
 from ferrum.errors import FerrumError
-from ferrum.op import Op
+from ferrum.operation import Op
 from ferrum.testing.cases import ASPECTS, Case, cases_of, missing_kernels, selected
 from ferrum.testing.failures import ConformanceFailure, NotApplicable
 

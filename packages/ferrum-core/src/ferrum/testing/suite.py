@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ferrum import plugins
 from ferrum.device import Device
 from ferrum.errors import ArgumentError
-from ferrum.op import Op
+from ferrum.operation import Op
 from ferrum.testing.cases import ASPECTS, Case, aspects_of, cases_of, selected
 from ferrum.testing.failures import ConformanceFailure, NotApplicable
 

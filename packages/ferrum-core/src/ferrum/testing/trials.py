@@ -33,7 +33,7 @@ class Trial:
         self.leaves: list[Tensor] = []
         self._wanted = leaves
         self.args: list[Any] = []
-        for i, operand in enumerate(self.call.operands):
+        for i, operand in enumerate(self.call.operands_on(device)):
             # An operand that is written may not have several elements in one place.
             plain = layout == "broadcast" and i in self.op.writes
             lay = partial(self._lay, layout="contiguous" if plain else layout)

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from ferrum import Tensor, float64, from_numpy, stack, tensor
-from ferrum.errors import OperandError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError
+
+KINDS: tuple[Any, ...] = (
+    Tensor,
+    (np.ndarray, np.generic),
+    (int, float),
+    (str, bytes),
+    Mapping,
+    (tuple, list),
+)
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -16,12 +25,24 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Tensors and arrays are stacked, ints and bools become a tensor, floats one of float64, strings
     stay a list; tuples, lists and dicts are collated entry by entry. Raises OperandError for
-    anything else.
+    anything else and for samples of several kinds, ShapeError where their sizes or keys differ.
     """
+    if not batch:
+        raise ArgumentError("default_collate: expected at least one sample")
     first = batch[0]
+    kind = next((kind for kind in KINDS if isinstance(first, kind)), object)
+    for sample in batch:
+        if not isinstance(sample, kind):
+            raise OperandError(
+                f"default_collate: expected samples of one kind, got {type(first).__name__} and "
+                f"{type(sample).__name__}; give the DataLoader a collate_fn"
+            )
     if isinstance(first, Tensor):
         return stack(batch)
     if isinstance(first, (np.ndarray, np.generic)):
+        shapes = {np.shape(array) for array in batch}
+        if len(shapes) > 1:
+            raise ShapeError(f"default_collate: expected arrays of one shape, got {sorted(shapes)}")
         return from_numpy(np.stack(batch))
     if isinstance(first, float):
         return tensor(list(batch), dtype=float64)
@@ -30,6 +51,8 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
+        if any(sample.keys() != first.keys() for sample in batch):
+            raise ShapeError("default_collate: expected samples with the same keys")
         return {key: default_collate([sample[key] for sample in batch]) for key in first}
     if isinstance(first, (tuple, list)):
         return _entries(batch)

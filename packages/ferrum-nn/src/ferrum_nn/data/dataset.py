@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from ferrum import Tensor
-from ferrum.errors import ArgumentError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError, UnsupportedError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -15,11 +15,13 @@ class Dataset(Protocol[T_co]):
 
     def __len__(self) -> int:
         """Return how many samples there are."""
-        ...
+        raise UnsupportedError(f"{type(self).__name__}: the data set defines no __len__(self)")
 
     def __getitem__(self, index: int, /) -> T_co:
         """Return sample number `index`, from 0 on."""
-        ...
+        raise UnsupportedError(
+            f"{type(self).__name__}: the data set defines no __getitem__(self, index)"
+        )
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -31,9 +33,15 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
     def __init__(self, *tensors: Tensor) -> None:
         if not tensors:
             raise ArgumentError("TensorDataset: expected at least one tensor")
-        sizes = [len(tensor) for tensor in tensors]
-        if len(set(sizes)) > 1:
-            raise ShapeError(f"TensorDataset: expected tensors of one length, got {sizes}")
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise OperandError(
+                    f"TensorDataset: expected tensors, got {type(tensor).__name__}; make a tensor "
+                    f"with fe.tensor(...)"
+                )
+        shapes = [tensor.shape for tensor in tensors]
+        if () in shapes or len({shape[0] for shape in shapes}) > 1:
+            raise ShapeError(f"TensorDataset: expected tensors of one length, got {shapes}")
         self.tensors = tensors
 
     def __len__(self) -> int:

@@ -29,6 +29,12 @@ def reduced_shape(name: str, shape: Shape, reduction: str) -> Shape:
     return shape if reduction == "none" else ()
 
 
+def check_smoothing(name: str, label_smoothing: float) -> None:
+    """Raise ArgumentError unless `label_smoothing` is from 0 to 1."""
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"{name}: expected label_smoothing from 0 to 1, got {label_smoothing}")
+
+
 # ---- mean squared error
 
 
@@ -215,10 +221,7 @@ def cross_entropy(
     ε / classes times that of every class.
     """
     _classes("cross_entropy", x, target, weight)
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(
-            f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing}"
-        )
+    check_smoothing("cross_entropy", label_smoothing)
     shape = reduced_shape("cross_entropy", target.shape, reduction)
     return Spec(shape, x.dtype), Spec(x.shape, x.dtype), Spec((), _total_dtype(x.dtype))
 

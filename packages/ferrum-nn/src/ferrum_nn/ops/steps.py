@@ -1,12 +1,14 @@
 """The ops of optimizers: one call moves all parameters of a group.
 
-They take lists, one entry per parameter, and write into them. Everything that may change between
-two calls is an operand or an attribute, so a call depends on nothing else.
+They take lists, one entry per parameter, and write into them: the parameters, their gradients, and
+what the optimizer keeps for them, in the order of its `kept`; a list is empty where an option has
+switched it off. The attributes are the optimizer's options. Everything that may change between two
+calls is an operand or an attribute, so a call depends on nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf, log
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
 Many: TypeAlias = Sequence[TensorLike]
 
 
-def _alike(name: str, params: Many, **others: Many) -> tuple[Spec, ...]:
-    """Check that each list of `others` has a tensor like each parameter."""
+def _alike(name: str, params: Many, **others: Many | None) -> tuple[Spec, ...]:
+    """Check that each list of `others` that is there has a tensor like each parameter."""
     for what, tensors in others.items():
-        if len(tensors) != len(params):
-            raise ShapeError(
-                f"{name}: expected as many {what} as params, got {len(tensors)} for {len(params)}"
-            )
+        if tensors is None:
+            continue
+        _as_many(name, params, what, tensors)
         for each, param in zip(tensors, params, strict=True):
             if each.shape != param.shape:
                 raise ShapeError(
@@ -42,11 +43,51 @@ def _alike(name: str, params: Many, **others: Many) -> tuple[Spec, ...]:
     return tuple([Spec(param.shape, param.dtype) for param in params])
 
 
+def _counts(name: str, params: Many, steps: Many) -> None:
+    """Check that there is a 0-d floating-point count of steps for each parameter."""
+    if any(step.shape != () or not is_floating(step.dtype) for step in steps):
+        raise ShapeError(f"{name}: expected steps that are 0-d floating-point tensors")
+    _as_many(name, params, "steps", steps)
+
+
+def _as_many(name: str, params: Many, what: str, tensors: Many) -> None:
+    if len(tensors) != len(params):
+        raise ShapeError(
+            f"{name}: expected as many {what} as params, got {len(tensors)} for {len(params)}"
+        )
+
+
+def _each(
+    move: Callable[..., tuple[Tensor, ...]],
+    params: list[Tensor],
+    grads: list[Tensor],
+    *state: list[Tensor],
+    maximize: bool,
+) -> Any:
+    """Write into each parameter and its state what `move` makes of them and the gradient.
+
+    `move(param, grad, *state)` returns the new parameter and the new state. An empty list stands
+    for what is switched off. 16-bit floats are moved in float32 and rounded as they are written.
+    """
+    kept = [tensors for tensors in state if tensors]
+    for param, grad, *others in zip(params, grads, *kept, strict=True):
+        g = _wide(grad)
+        written = [param, *others]
+        p, *old = map(_wide, written)
+        new = move(p, -g if maximize else g, *old)
+        for tensor, value in zip(written, new, strict=True):
+            tensor.copy_(value)
+    return tuple(params)
+
+
 def _wide(x: Tensor) -> Tensor:
     """Return x as it is before it is written, with 16-bit floats in float32 until the end."""
     if x.dtype.itemsize == 2:
         return x.to(float32)
     return x.clone() if is_grad_enabled() else x  # backward may ask for it
+
+
+# ---- gradient descent
 
 
 @writes("params", "momenta", ulp=4, scale=4.0)
@@ -67,9 +108,8 @@ def sgd_step(
     g ← grad + weight_decay param;  m ← momentum m + (1 - dampening) g;  param ← param - lr m, or
     - lr (g + momentum m) with `nesterov`, or - lr g without momentum.
     """
-    if momentum or momenta:
-        return _alike("sgd_step", params, grads=grads, momenta=momenta)
-    return _alike("sgd_step", params, grads=grads)
+    used = momenta if momentum or momenta else None
+    return _alike("sgd_step", params, grads=grads, momenta=used)
 
 
 @sgd_step.fallback
@@ -85,18 +125,14 @@ def _(
     nesterov: bool,
     maximize: bool,
 ) -> Any:
-    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-        p, g = _wide(param), _wide(grad)
-        if maximize:
-            g = -g
-        if weight_decay:
-            g = g + p * weight_decay
-        if momentum:
-            m = _wide(momenta[i]) * momentum + g * (1 - dampening)
-            momenta[i].copy_(m)
-            g = g + m * momentum if nesterov else m
-        param.copy_(p - g * lr)
-    return tuple(params)
+    def move(p: Tensor, g: Tensor, *m: Tensor) -> tuple[Tensor, ...]:
+        g = g + p * weight_decay if weight_decay else g
+        if not m:
+            return (p - g * lr,)
+        new = m[0] * momentum + g * (1 - dampening)
+        return p - (g + new * momentum if nesterov else new) * lr, new
+
+    return _each(move, params, grads, momenta if momentum else [], maximize=maximize)
 
 
 @sgd_step.samples
@@ -122,81 +158,81 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.bad(TypeError, [], [], [], **plain)
 
 
-@writes("params", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "steps", ulp=4, scale=4.0)
+# ---- Adam
+
+
+@writes("params", "steps", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", ulp=4, scale=4.0)
 def adam_step(
     params: Many,
     grads: Many,
+    steps: Many,
     exp_avgs: Many,
     exp_avg_sqs: Many,
     max_exp_avg_sqs: Many,
-    steps: Many,
     *,
     lr: float,
-    beta1: float,
-    beta2: float,
+    betas: tuple[float, float],
     eps: float,
     weight_decay: float,
-    decoupled_weight_decay: bool,
+    amsgrad: bool,
     maximize: bool,
+    decoupled_weight_decay: bool,
 ) -> tuple[Spec, ...]:
-    """Move every parameter one step of Adam. `max_exp_avg_sqs` is empty unless it is AMSGrad's.
+    """Move every parameter one step of Adam. `max_exp_avg_sqs` is empty unless `amsgrad`.
 
     `steps` are 0-d: how many steps each parameter has made, counted up here. With t the new count,
     g ← grad + weight_decay param;  m ← m + (1 - β₁)(g - m);  v ← β₂ v + (1 - β₂) g²;
     param ← param - lr / (1 - β₁ᵗ) m / (√v / √(1 - β₂ᵗ) + eps). AMSGrad takes the largest v so far.
     `decoupled_weight_decay` shrinks the parameter by lr weight_decay instead of adding to g.
     """
-    if any(step.shape != () or not is_floating(step.dtype) for step in steps):
-        raise ShapeError("adam_step: expected steps that are 0-d floating-point tensors")
-    if len(steps) != len(params):
-        raise ShapeError(
-            f"adam_step: expected as many steps as params, got {len(steps)} for {len(params)}"
-        )
-    state = {"grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
-    if max_exp_avg_sqs:
-        state["max_exp_avg_sqs"] = max_exp_avg_sqs
-    return _alike("adam_step", params, **state)
+    _counts("adam_step", params, steps)
+    return _alike(
+        "adam_step",
+        params,
+        grads=grads,
+        exp_avgs=exp_avgs,
+        exp_avg_sqs=exp_avg_sqs,
+        max_exp_avg_sqs=max_exp_avg_sqs if amsgrad or max_exp_avg_sqs else None,
+    )
 
 
 @adam_step.fallback
 def _(
     params: list[Tensor],
     grads: list[Tensor],
+    steps: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     max_exp_avg_sqs: list[Tensor],
-    steps: list[Tensor],
     *,
     lr: float,
-    beta1: float,
-    beta2: float,
+    betas: tuple[float, float],
     eps: float,
     weight_decay: float,
-    decoupled_weight_decay: bool,
+    amsgrad: bool,
     maximize: bool,
+    decoupled_weight_decay: bool,
 ) -> Any:
-    moments = zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True)
-    for i, (param, grad, exp_avg, exp_avg_sq, step) in enumerate(moments):
-        step.copy_(step + 1)
-        p, g = _wide(param), _wide(grad)
-        if maximize:
-            g = -g
+    beta1, beta2 = betas
+
+    def move(
+        p: Tensor, g: Tensor, step: Tensor, m: Tensor, v: Tensor, *largest: Tensor
+    ) -> tuple[Tensor, ...]:
         if weight_decay and decoupled_weight_decay:
             p = p * (1 - lr * weight_decay)
         elif weight_decay:
             g = g + p * weight_decay
-        m, v = _wide(exp_avg), _wide(exp_avg_sq)
+        step = step + 1
         m = m + (g - m) * (1 - beta1)
         v = v * beta2 + g * g * (1 - beta2)
-        exp_avg.copy_(m)
-        exp_avg_sq.copy_(v)
-        if max_exp_avg_sqs:
-            v = maximum(_wide(max_exp_avg_sqs[i]), v)
-            max_exp_avg_sqs[i].copy_(v)
+        largest = tuple([maximum(each, v) for each in largest])
         count = step.to(p.dtype)
         less1, less2 = _power_less_one(beta1, count), _power_less_one(beta2, count)
-        param.copy_(p + m / (v.sqrt() / (-less2).sqrt() + eps) * (lr / less1))
-    return tuple(params)
+        scale = (largest[0] if largest else v).sqrt() / (-less2).sqrt() + eps
+        return p + m / scale * (lr / less1), step, m, v, *largest
+
+    largest = max_exp_avg_sqs if amsgrad else []
+    return _each(move, params, grads, steps, exp_avgs, exp_avg_sqs, largest, maximize=maximize)
 
 
 def _power_less_one(beta: float, count: Tensor) -> Tensor:
@@ -208,27 +244,28 @@ def _power_less_one(beta: float, count: Tensor) -> Tensor:
 def _(s: Sampler) -> Iterator[Sample]:
     attrs = {
         "lr": 0.1,
-        "beta1": 0.9,
-        "beta2": 0.99,
+        "betas": (0.9, 0.99),
         "eps": 1e-8,
         "weight_decay": 0.0,
-        "decoupled_weight_decay": False,
+        "amsgrad": False,
         "maximize": False,
+        "decoupled_weight_decay": False,
     }
     one, two = s.typed(float32), s.typed(float32)
     shapes = (3, 4), ()
     params, grads, m = ([s.real(*shape) for shape in shapes] for _ in range(3))
     v = [s.positive(*shape) for shape in shapes]
-    yield s(params, grads, m, v, [], [one, two], **attrs)
+    yield s(params, grads, [one, two], m, v, [], **attrs)
     p, g, m1, v1, v2 = s.real(3), s.real(3), s.real(3), s.positive(3), s.positive(3)
     attrs |= {"weight_decay": 0.1, "maximize": True}
-    yield s([p], [g], [m1], [v1], [v2], [one], **attrs)
+    yield s([p], [g], [one], [m1], [v1], [v2], **{**attrs, "amsgrad": True})
     attrs["decoupled_weight_decay"] = True
-    yield s([p], [g], [m1], [v1], [], [one], **attrs)
+    yield s([p], [g], [one], [m1], [v1], [], **attrs)
     none = s.real(0, 2)
-    yield s([none], [none], [none], [none], [], [one], **attrs)
-    yield s.bad(ShapeError, [p], [s.real(4)], [m1], [v1], [], [one], **attrs)
-    yield s.bad(ShapeError, [p], [g], [m1], [v1], [], [s.typed(float32, 1)], **attrs)
-    yield s.bad(ShapeError, [p], [g], [], [v1], [], [one], **attrs)
-    yield s.bad(ShapeError, [p], [g], [m1], [v1], [], [], **attrs)
+    yield s([none], [none], [one], [none], [none], [], **attrs)
+    yield s.bad(ShapeError, [p], [s.real(4)], [one], [m1], [v1], [], **attrs)
+    yield s.bad(ShapeError, [p], [g], [s.typed(float32, 1)], [m1], [v1], [], **attrs)
+    yield s.bad(ShapeError, [p], [g], [one], [], [v1], [], **attrs)
+    yield s.bad(ShapeError, [p], [g], [], [m1], [v1], [], **attrs)
+    yield s.bad(ShapeError, [p], [g], [one], [m1], [v1], [], **{**attrs, "amsgrad": True})
     yield s.bad(TypeError, [], [], [], [], [], [], **attrs)

@@ -4,59 +4,80 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
-from typing import Any, TypeAlias
+from operator import is_
+from typing import Any, ClassVar, TypeAlias
 
-from ferrum import Tensor, enable_grad, full, no_grad
-from ferrum.errors import ArgumentError, OperandError, UnsupportedError
-from ferrum_nn.errors import StateDictError
+from ferrum import Device, Tensor, enable_grad, float32, no_grad, zeros, zeros_like
+from ferrum.dtypes import is_floating
+from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
+from ferrum_nn.optim import states
+from ferrum_nn.optim.options import Option, is_fixed
 from ferrum_nn.parameter import clear_grad
-from ferrum_nn.state import as_tensor
 
 Group: TypeAlias = dict[str, Any]
+Options: TypeAlias = dict[str, Any]
 Params: TypeAlias = "Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]"
+
+NOTHING: Mapping[str, Any] = {}
 
 
 class Optimizer:
-    """Base of the optimizers. A subclass passes its defaults on and defines `update`.
+    """Base of the optimizers.
 
     `params` are tensors, (name, tensor) pairs, or dicts with such `params` and options that differ
     from the defaults. `param_groups` holds the options, which are read anew at every step; `state`
     what is kept for each parameter. Both have PyTorch's layout.
+
+    A subclass passes its defaults on and names three things, as `SGD` does: what its `options` may
+    be, what it has `kept` for each parameter, and the `op` that makes a step of all of them. Or it
+    defines `update`, and does what it likes.
     """
 
+    options: ClassVar[Mapping[str, Option]] = {}
+    """What each option may be; the op takes all of them as attributes."""
+    kept: ClassVar[Mapping[str, str]] = {}
+    """What is kept for a parameter, each with the option that switches it on, "" if none does."""
+    scalars: ClassVar[frozenset[str]] = frozenset({"step"})
+    """Which of the things kept are 0-d, and not of the parameter's shape and dtype."""
+    op: ClassVar[Callable[..., Any] | None] = None
+    """The op: it takes lists of params, grads, and each of what is kept, empty if switched off."""
+
     def __init__(self, params: Params, defaults: Group) -> None:
-        if isinstance(params, (Tensor, str, Mapping)):
+        name = type(self).__name__
+        if isinstance(params, (Tensor, str, Mapping)) or not isinstance(params, Iterable):
             raise OperandError(
-                f"{type(self).__name__}: expected an iterable of tensors or of dicts, such as "
+                f"{name}: expected an iterable of tensors or of dicts, such as "
                 f"model.parameters(), got {type(params).__name__}"
             )
         self.defaults = defaults
         self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
+        self._known: dict[int, tuple[list[Any], Options]] = {}
         listed: list[Any] = list(params)
         if not listed:
-            raise ArgumentError(f"{type(self).__name__}: expected at least one parameter")
+            raise ArgumentError(f"{name}: expected at least one parameter")
         for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Optimize more parameters, `param_group["params"]`, with options of their own."""
         name = type(self).__name__
-        if "params" not in dict(param_group):
+        if not isinstance(param_group, Mapping):
+            raise OperandError(f"{name}: expected a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
             raise ArgumentError(f"{name}: expected a group with 'params', got {param_group!r}")
         params, names = _split(name, param_group["params"])
-        known = {id(p) for group in self.param_groups for p in group["params"]}
+        known = {id(p) for p in self._params()}
         if len({*known, *map(id, params)}) != len(known) + len(params):
             raise ArgumentError(f"{name}: a parameter is given twice")
         group = {**self.defaults, **param_group, "params": params}
         if names:
             group["param_names"] = names
-        self.check(group)
+        self._options_of(group)
         self.param_groups.append(group)
 
-    def check(self, group: Group) -> None:
-        """Raise ArgumentError if an option of `group` makes no sense; subclasses define it."""
+    def check(self, options: Options) -> None:
+        """Raise ArgumentError if options do not go together; subclasses define it."""
 
     # ---- a step
 
@@ -70,23 +91,78 @@ class Optimizer:
         """Move every parameter that has a gradient.
 
         A `closure` that works out the loss and the gradients is called first; its loss is returned.
+        Raises ArgumentError or OperandError for an option that makes no sense, before any parameter
+        is moved.
         """
         loss = None
         if closure is not None:
+            if not callable(closure):
+                raise OperandError(
+                    f"{type(self).__name__}: expected a function as closure, got {closure!r}"
+                )
             with enable_grad():
                 loss = closure()
+        groups = [(group["params"], self._options_of(group)) for group in self.param_groups]
         with no_grad():
-            for group in self.param_groups:
-                params = [param for param in group["params"] if param.grad is not None]
-                for together in _by_device(params):
-                    self.update(together, group)
+            for listed, options in groups:
+                for params, grads in _moving(listed):
+                    self.update(params, grads, options)
         return loss
 
-    def update(self, params: list[Tensor], group: Group) -> None:
-        """Move `params`, all with gradients and on one device, with the options of `group`."""
-        raise UnsupportedError(
-            f"{type(self).__name__}: the class defines neither update(self, params, group) nor step"
-        )
+    def update(self, params: list[Tensor], grads: list[Tensor], options: Options) -> None:
+        """Move `params`, which are on one device, by their gradients, with a group's options."""
+        if self.op is None:
+            raise UnsupportedError(
+                f"{type(self).__name__}: the class defines neither `op` nor "
+                f"update(self, params, grads, options)"
+            )
+        held = [self.state.get(param, NOTHING) for param in params]
+        lists: list[list[Tensor]] = []
+        begun: dict[str, list[Tensor]] = {}
+        for name, option in self.kept.items():
+            if option and not options[option]:
+                lists.append([])
+                continue
+            try:
+                lists.append([each[name] for each in held])
+            except KeyError:  # a first step, or the first one with this option
+                begun[name] = [
+                    each[name] if name in each else self.start(name, param, options)
+                    for each, param in zip(held, params, strict=True)
+                ]
+                lists.append(begun[name])
+        self.op(params, grads, *lists, **options)
+        for name, tensors in begun.items():
+            for param, tensor in zip(params, tensors, strict=True):
+                self.state[param][name] = tensor
+
+    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
+        """Return what is kept as `name` before a first step: zeros, unless a subclass knows."""
+        if name in self.scalars:
+            return zeros((), dtype=float32, device=param.device)
+        return zeros_like(param)
+
+    def _options_of(self, group: Group) -> Options:
+        """Return the options of a group as `update` takes them; what is wrong with one raises.
+
+        They are read again only where one was assigned since the last step, or may be written.
+        """
+        try:
+            values = [group[name] for name in self.defaults]
+        except KeyError as error:
+            raise ArgumentError(
+                f"{type(self).__name__}: expected a group with the option {error}"
+            ) from error
+        known = self._known.get(id(group))
+        if known is not None and all(map(is_, known[0], values)):
+            return known[1]
+        options = dict(zip(self.defaults, values, strict=True))
+        for name, option in self.options.items():
+            options[name] = option.of(type(self).__name__, name, group[name])
+        self.check(options)
+        if all(map(is_fixed, values)):
+            self._known[id(group)] = values, options
+        return options
 
     # ---- state
 
@@ -96,7 +172,7 @@ class Optimizer:
         return {
             "state": {numbers[id(p)]: state for p, state in self.state.items()},
             "param_groups": [
-                {**_options(group), "params": [numbers[id(p)] for p in group["params"]]}
+                {**_without_params(group), "params": [numbers[id(p)] for p in group["params"]]}
                 for group in self.param_groups
             ],
         }
@@ -105,26 +181,22 @@ class Optimizer:
         """Go on from a copy of `state_dict`, this class's or that of PyTorch's of the same name.
 
         Tensors are cast and moved to what their parameter has. Raises StateDictError if the groups
-        are not as many, or not as large, as those here; nothing is changed then.
+        are not as many, or not as large, as those here, or the state is not what this class keeps,
+        and ArgumentError or OperandError for an option that makes no sense. Nothing is changed
+        then.
         """
         name = type(self).__name__
-        if not {"state", "param_groups"} <= set(state_dict):
-            raise StateDictError(f"{name}: expected a state dict with 'state' and 'param_groups'")
-        saved = state_dict["param_groups"]
-        here = [len(group["params"]) for group in self.param_groups]
-        there = [len(group["params"]) for group in saved]
-        if here != there:
-            raise StateDictError(
-                f"{name}: expected groups of {here} parameters, the state dict has {there}"
-            )
-        numbers = [number for group in saved for number in group["params"]]
-        params = dict(zip(numbers, self._params(), strict=True))
-        state = {
-            params[number]: _loaded(name, entry, params[number])
-            for number, entry in state_dict["state"].items()
-        }
-        for group, new in zip(self.param_groups, saved, strict=True):
-            group.update(deepcopy(_options(new)))
+        groups, state = states.read(
+            name,
+            state_dict,
+            [group["params"] for group in self.param_groups],
+            {each: not option for each, option in self.kept.items()},
+            self.scalars,
+        )
+        for group, new in zip(self.param_groups, groups, strict=True):
+            self._options_of({**group, **new})
+        for group, new in zip(self.param_groups, groups, strict=True):
+            group.update(new)
         self.state = defaultdict(dict, state)
 
     def _params(self) -> list[Tensor]:
@@ -134,32 +206,21 @@ class Optimizer:
         lines = []
         for i, group in enumerate(self.param_groups):
             lines.append(f"Parameter Group {i}")
-            lines += [f"    {name}: {value}" for name, value in sorted(_options(group).items())]
+            options = sorted(_without_params(group).items())
+            lines += [f"    {name}: {value}" for name, value in options]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
 
-def grads_of(params: list[Tensor]) -> list[Tensor]:
-    """Return the gradients of parameters that have one."""
-    return [param.grad for param in params if param.grad is not None]
-
-
-def at_least_zero(name: str, group: Group, *options: str) -> None:
-    """Raise ArgumentError in the name of `name` if one of these options of `group` is negative."""
-    for option in options:
-        if not group[option] >= 0:  # rather than `< 0`: NaN shall not pass
-            raise ArgumentError(
-                f"{name}: expected {option} of at least 0, got {option}={group[option]}"
-            )
-
-
-def _options(group: Mapping[str, Any]) -> Group:
+def _without_params(group: Mapping[str, Any]) -> Group:
     return {name: value for name, value in group.items() if name != "params"}
 
 
 def _split(name: str, given: Any) -> tuple[list[Tensor], list[str]]:
     """Return the tensors of a group, and their names where it has (name, tensor) pairs."""
-    if isinstance(given, set):
-        raise OperandError(f"{name}: expected parameters in an order, got a set")
+    if isinstance(given, (set, str, Mapping)) or not isinstance(given, Iterable):
+        raise OperandError(
+            f"{name}: expected parameters in an order, such as a list, got {type(given).__name__}"
+        )
     listed = [given] if isinstance(given, Tensor) else list(given)
     named = [each for each in listed if isinstance(each, tuple) and len(each) == 2]
     if named and len(named) != len(listed):
@@ -168,33 +229,25 @@ def _split(name: str, given: Any) -> tuple[list[Tensor], list[str]]:
     for param in params:
         if not isinstance(param, Tensor):
             raise OperandError(f"{name}: expected tensors, got {type(param).__name__}")
+        if not is_floating(param.dtype):
+            raise DTypeError(
+                f"{name}: expected floating-point parameters, got {param.dtype.name}; leave out "
+                f"what has no gradient"
+            )
         if not param.is_leaf:
             raise ArgumentError(f"{name}: expected leaves, got the result of {param.grad_fn!r}")
     return params, [each for each, _ in named]
 
 
-def _by_device(params: list[Tensor]) -> list[list[Tensor]]:
-    """Return `params` in lists of one device each."""
-    found: dict[Any, list[Tensor]] = {}
+def _moving(params: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+    """Return the parameters that have a gradient, and the gradients; of one device at a time."""
+    found: dict[Device, tuple[list[Tensor], list[Tensor]]] = {}
     for param in params:
-        found.setdefault(param.device, []).append(param)
-    return list(found.values())
-
-
-def _loaded(name: str, entry: Mapping[str, Any], param: Tensor) -> dict[str, Any]:
-    """Return a copy of the saved state of `param`, cast and moved to where the parameter is."""
-    return {key: _fitting(name, key, value, param) for key, value in entry.items()}
-
-
-def _fitting(name: str, key: str, value: Any, param: Tensor) -> Any:
-    if isinstance(value, (bool, int, float)) and key == "step":
-        return full((), float(value), device=param.device)  # as PyTorch saved it before 1.12
-    tensor = as_tensor(value)
-    if tensor is None:
-        return deepcopy(value)
-    if tensor.shape not in ((), param.shape):
-        raise StateDictError(
-            f"{name}: expected {key} of the parameter's shape {param.shape}, got {tensor.shape}"
-        )
-    dtype = tensor.dtype if key == "step" else param.dtype
-    return tensor.detach().to(param.device, dtype, copy=True)
+        grad = param.grad
+        if grad is not None:
+            both = found.get(param.device)
+            if both is None:
+                both = found[param.device] = [], []
+            both[0].append(param)
+            both[1].append(grad)
+    return found.values()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ferrum import Tensor, zeros_like
+from typing import ClassVar
+
+from ferrum import Tensor
 from ferrum.errors import ArgumentError
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Group, Optimizer, Params, at_least_zero, grads_of
+from ferrum_nn.optim.optimizer import Optimizer, Options, Params
+from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, NUMBER
 
 
 class SGD(Optimizer):
@@ -15,6 +18,17 @@ class SGD(Optimizer):
     g ← g + weight_decay p;  m ← momentum m + (1 - dampening) g, at first m ← g;
     p ← p - lr m, or p - lr (g + momentum m) with `nesterov`. The state is `momentum_buffer`, m.
     """
+
+    options: ClassVar = {
+        "lr": AT_LEAST_ZERO,
+        "momentum": AT_LEAST_ZERO,
+        "dampening": NUMBER,
+        "weight_decay": AT_LEAST_ZERO,
+        "nesterov": FLAG,
+        "maximize": FLAG,
+    }
+    kept: ClassVar = {"momentum_buffer": "momentum"}
+    op = ops.sgd_step
 
     def __init__(
         self,
@@ -37,41 +51,18 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def check(self, group: Group) -> None:
-        """Raise ArgumentError if an option of `group` makes no sense."""
-        at_least_zero("SGD", group, "lr", "momentum", "weight_decay")
-        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+    def check(self, options: Options) -> None:
+        """Raise ArgumentError if Nesterov's momentum is asked for without one, or dampened."""
+        if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             raise ArgumentError("SGD: nesterov takes a momentum above 0 and a dampening of 0")
 
-    def update(self, params: list[Tensor], group: Group) -> None:
-        """Move `params`."""
-        if not group["momentum"]:
-            self._move(params, [], group, group["dampening"])
+    def update(self, params: list[Tensor], grads: list[Tensor], options: Options) -> None:
+        """Move `params`. A first momentum, 0 before, is the gradient itself, not dampened."""
+        if not options["momentum"] or not options["dampening"]:
+            super().update(params, grads, options)
             return
-        old: list[Tensor] = []
-        new: list[Tensor] = []
-        for param in params:
-            started = self.state[param].get("momentum_buffer") is not None
-            (old if started else new).append(param)
-        for param in new:
-            self.state[param]["momentum_buffer"] = zeros_like(param)
-        # without dampening a first momentum, 0 before, becomes the gradient itself
-        for part, dampening in ((new, 0.0), (old, group["dampening"])):
-            if part:
-                momenta = [self.state[param]["momentum_buffer"] for param in part]
-                self._move(part, momenta, group, dampening)
-
-    def _move(
-        self, params: list[Tensor], momenta: list[Tensor], group: Group, dampening: float
-    ) -> None:
-        ops.sgd_step(
-            params,
-            grads_of(params),
-            momenta,
-            lr=float(group["lr"]),
-            momentum=group["momentum"],
-            dampening=dampening,
-            weight_decay=group["weight_decay"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
+        begun = ["momentum_buffer" in self.state.get(param, ()) for param in params]
+        for part, chosen in ((False, {**options, "dampening": 0.0}), (True, options)):
+            places = [i for i, each in enumerate(begun) if each is part]
+            if places:
+                super().update([params[i] for i in places], [grads[i] for i in places], chosen)
