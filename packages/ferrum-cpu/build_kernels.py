@@ -6,7 +6,9 @@ import numpy as np
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = sorted({path.name for path in (HERE / "csrc").glob("*.c")} - {"front.c"})
+SOURCES = sorted(
+    path.name for path in (HERE / "csrc").glob("*.c") if not path.name.startswith("front")
+)
 # The headers that say what Python calls.
 HEADERS = ["kernels.h"]
 # -ffp-contract=off: a fused multiply-add only where it is written, so that bits do not depend on

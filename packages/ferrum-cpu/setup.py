@@ -3,15 +3,23 @@
 import numpy as np
 from setuptools import Extension, setup
 
+HEADERS = ["arrays", "base", "elementwise", "front", "front_internal", "isa"]
+
 setup(
     cffi_modules=["build_kernels.py:ffi"],
     ext_modules=[
         Extension(
             "ferrum_cpu._front",
-            ["csrc/front.c"],
+            ["csrc/front.c", "csrc/front_views.c"],
             include_dirs=["csrc", np.get_include()],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
-            depends=["csrc/base.h", "csrc/arrays.h", "csrc/elementwise.h", "csrc/front.h"],
+            depends=[
+                "csrc/base.h",
+                "csrc/arrays.h",
+                "csrc/elementwise.h",
+                "csrc/front.h",
+                "csrc/front_internal.h",
+            ],
             py_limited_api=True,
         )
     ],

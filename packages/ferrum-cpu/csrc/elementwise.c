@@ -254,8 +254,35 @@ static int finish(Plan *plan, const View *out, intptr_t grain) {
     return OK;
 }
 
+static int64_t integer_at(const char *place, int dtype) {
+    switch (dtype) {
+    case I8: return *(const int8_t *)place;
+    case I16: return *(const int16_t *)place;
+    case I32: return *(const int32_t *)place;
+    case I64: return *(const int64_t *)place;
+    default: return 0;
+    }
+}
+
+static int any_negative(const View *x) {
+    intptr_t count = count_of(x);
+    for (intptr_t number = 0; number < count; number++) {
+        const char *place = x->data;
+        intptr_t rest = number;
+        for (int axis = x->axes - 1; axis >= 0; axis--) {
+            place += rest % x->shape[axis] * x->strides[axis];
+            rest /= x->shape[axis];
+        }
+        if (integer_at(place, x->dtype) < 0)
+            return 1;
+    }
+    return 0;
+}
+
 int elementwise(int op, int dtype, const View *in, const View *out) {
     const Entry *entry = &isa->elementwise[op][dtype];
+    if (op == OP_pow && dtype < F16 && any_negative(&in[1]))
+        return NEGATIVE_POWER;
     Plan plan = {.loop = entry->loop, .inputs = inputs_of[op]};
     if (!entry->loop)
         return DECLINED;

@@ -4,11 +4,8 @@
    the work: elementwise ops and matmul. As functions of CPython they read the operands' headers,
    make the result and compute it in one go. Every other kernel is called through cffi. A call that
    is not as it should be returns NotImplemented: the op's rule then says what is wrong. */
-#define PY_SSIZE_T_CLEAN
-#include "arrays.h"
-#include <numpy/arrayobject.h>
-
-#include "front.h"
+#define FRONT_IMPORTS_NUMPY
+#include "front_internal.h"
 
 #include <string.h>
 
@@ -21,12 +18,10 @@
 static const Table *table;
 static PyArray_Descr *bfloat16;
 static int bfloat16_number = -1;
-static PyObject *out_of_memory;
+static PyObject *out_of_memory, *argument_error;
 
 static const int NUMBER[DTYPES] = {NPY_BOOL,  NPY_UBYTE, NPY_BYTE, NPY_SHORT, NPY_INT,
                                    NPY_LONG,  NPY_HALF,  -1,       NPY_FLOAT, NPY_DOUBLE};
-
-static PyObject *declined(void) { return Py_NewRef(Py_NotImplemented); }
 
 static void give_back(PyObject *capsule) {
     table->pool_give(PyCapsule_GetPointer(capsule, NULL));
@@ -209,12 +204,19 @@ static int read_operands(Call *call, int op, PyObject *const *args, int count) {
 
 /* ---- elementwise */
 
+static PyObject *refused(int code) {
+    if (code != NEGATIVE_POWER)
+        return declined();
+    PyErr_SetString(argument_error, "pow: expected exponents of at least 0 for integers");
+    return NULL;
+}
+
 /* Run the loop itself on few dense elements; return whether that was possible. */
 static int run_short(const Call *call, int op, int count, intptr_t n, void *out) {
     const Entry *entry = &(*table->isa)->elementwise[op][call->dtype];
     _Alignas(64) char tiles[MAX_INPUTS][16 * sizeof(Number)];
     const void *in[MAX_INPUTS];
-    if (!call->dense_alike || n > LONG_CALL || (entry->reads != call->dtype))
+    if (!call->dense_alike || n > LONG_CALL || entry->reads != call->dtype || op == OP_pow)
         return 0;
     for (int k = 0; k < count; k++) {
         const View *view = &call->in[k];
@@ -252,10 +254,13 @@ static PyObject *call_elementwise(PyObject *self, PyObject *const *args, Py_ssiz
     View out;
     view_of((PyArrayObject *)result, &out, bfloat16_number);
     intptr_t n = count_of(&out);
-    if (run_short(&call, op, (int)count, n, out.data) || run(&call, op, &out, n) == OK)
+    int code = OK;
+    if (!run_short(&call, op, (int)count, n, out.data))
+        code = run(&call, op, &out, n);
+    if (code == OK)
         return result;
     Py_DECREF(result);
-    return declined();
+    return refused(code);
 }
 
 /* The ends of the memory that an array reaches. */
@@ -300,9 +305,10 @@ static PyObject *call_in_place(PyObject *self, PyObject *const *args, Py_ssize_t
     for (int k = 1; k < count && n; k++)
         if (call.in[k].data != (char *)&call.number[k] && clashes(out, &call.in[k]))
             return declined();
-    if (!run_short(&call, op, (int)count, n, out->data) && run(&call, op, out, n) != OK)
-        return declined();
-    return Py_NewRef(Py_None);
+    int code = OK;
+    if (!run_short(&call, op, (int)count, n, out->data))
+        code = run(&call, op, out, n);
+    return code == OK ? Py_NewRef(Py_None) : refused(code);
 }
 
 /* ---- matrix products */
@@ -400,20 +406,23 @@ static PyObject *in_place_kernel(PyObject *self, PyObject *op) {
 
 static PyObject *connect(PyObject *self, PyObject *args) {
     unsigned long long address;
-    PyObject *dtype, *error;
+    PyObject *dtype, *errors;
     (void)self;
-    if (!PyArg_ParseTuple(args, "KO!O", &address, &PyArrayDescr_Type, &dtype, &error))
+    if (!PyArg_ParseTuple(args, "KO!O", &address, &PyArrayDescr_Type, &dtype, &errors))
+        return NULL;
+    out_of_memory = PyObject_GetAttrString(errors, "OutOfMemoryError");
+    argument_error = PyObject_GetAttrString(errors, "ArgumentError");
+    if (!out_of_memory || !argument_error)
         return NULL;
     table = (const Table *)(uintptr_t)address;
     bfloat16 = (PyArray_Descr *)Py_NewRef(dtype);
     bfloat16_number = bfloat16->type_num;
-    out_of_memory = Py_NewRef(error);
     return PyLong_FromLong(bfloat16_number);
 }
 
 static PyMethodDef methods[] = {
     {"connect", connect, METH_VARARGS,
-     "connect(table, bfloat16, error): take the kernels; return NumPy's number for bfloat16."},
+     "connect(table, bfloat16, errors): take the kernels; return NumPy's number for bfloat16."},
     {"elementwise_kernel", elementwise_kernel, METH_O, "Return the kernel of an elementwise op."},
     {"in_place_kernel", in_place_kernel, METH_O, "Return the kernel that writes its first operand."},
     {"matmul", (PyCFunction)(void (*)(void))call_matmul, METH_FASTCALL, "Return matrix products."},
@@ -427,5 +436,8 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__front(void) {
     import_array();
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made && PyModule_AddFunctions(made, view_methods) < 0)
+        Py_CLEAR(made);
+    return made;
 }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ferrum_cpu.library import ISAS, isa, lib
 from ferrum.testing import BackendConformance
+from ferrum_cpu.library import ISAS, isa, lib
 
 
 class TestCPU(BackendConformance):

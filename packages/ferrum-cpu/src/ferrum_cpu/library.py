@@ -11,7 +11,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from ferrum.errors import OutOfMemoryError, PluginError
+from ferrum import errors
+from ferrum.errors import PluginError
 
 if sys.platform != "linux" or platform.machine() != "x86_64":
     raise PluginError(
@@ -90,4 +91,4 @@ def load_blas() -> str:
 
 isa = choose_isa()
 blas = load_blas()
-lib.arrays_init(_front.connect(lib.front_table(), np.dtype(ml_dtypes.bfloat16), OutOfMemoryError))
+lib.arrays_init(_front.connect(lib.front_table(), np.dtype(ml_dtypes.bfloat16), errors))

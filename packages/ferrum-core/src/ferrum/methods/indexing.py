@@ -16,7 +16,7 @@ from ferrum.methods.shaping import Shaping
 from ferrum.operands import the_tensor
 from ferrum.ops.views import BasicKey
 from ferrum.promotion import SCALARS
-from ferrum.spec import broadcast_shapes
+from ferrum.spec import Shape, broadcast_shapes
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
@@ -108,6 +108,9 @@ def _vector(x: Any) -> Tensor:
 
 def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Return the view that `key` takes of x, and the index tensors that it applies to the view."""
+    plain = _plain(x.array.shape, key if key.__class__ is tuple else (key,))
+    if plain is not None:
+        return plain, None
     entries = list(key) if isinstance(key, tuple) else [key]
     entries = [_entry(x, each) for each in entries]
     used = sum(_axes_of(each) for each in entries)
@@ -120,6 +123,21 @@ def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     at = dots[0] if dots else len(entries)
     entries = [*entries[:at], *fill, *entries[at + 1 :]]
     return _split(x, entries)
+
+
+def _plain(shape: Shape, entries: tuple[Any, ...]) -> BasicKey | None:
+    """Return the view that `entries` take, if they are ints and slices only, as most keys are."""
+    if len(entries) > len(shape):
+        return None
+    key: list[Any] = []
+    for entry, size in zip(entries, shape, strict=False):
+        if entry.__class__ is int and -size <= entry < size:
+            key.append(entry % size)
+        elif entry.__class__ is slice:
+            key.append(_range(entry, size))
+        else:
+            return None
+    return (*key, *[(0, size, 1) for size in shape[len(key) :]])
 
 
 def _entry(x: Tensor, entry: Any) -> Any:
