@@ -25,7 +25,18 @@ from ferrum.spec import Spec
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
-__all__ = ["OPS", "BinaryOp", "CreationOp", "Declare", "Op", "UnaryOp", "WideOp", "creation", "op"]
+__all__ = [
+    "OPS",
+    "BinaryOp",
+    "CreationOp",
+    "Declare",
+    "Op",
+    "UnaryOp",
+    "ViewOp",
+    "WideOp",
+    "creation",
+    "op",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | tuple[Tensor, ...] | None")
@@ -96,8 +107,8 @@ class UnaryOp(Op[P, R]):
                 or (result := kernel(array, **attrs) if attrs else kernel(array)) is NotImplemented
             ):
                 return self.dispatch(mode, (x,), attrs)
-            out = self.viewed(x, result, attrs) if self.view else base.Tensor(result, device)
-            if recording and CATEGORY[dtype := out.array.dtype] == 2:
+            out = base.Tensor(result, device)
+            if recording and CATEGORY[dtype := result.dtype] == 2:
                 node = OpNode()
                 node.op = self
                 node.attrs = attrs
@@ -119,8 +130,49 @@ class UnaryOp(Op[P, R]):
                 edge = out.edge = Edge()
                 edge.node = node
                 edge.index = 0
-                edge.shape = out.array.shape
+                edge.shape = result.shape
                 edge.dtype = dtype
+            return out
+
+
+class ViewOp(Op[P, R]):
+    """An op of one tensor, whose memory the result shares; its gradient reads only shapes."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, x, **attrs):
+            mode = current()
+            if mode.special:
+                return self.dispatch(mode, (x,), attrs)
+            try:
+                array = x.array
+                device = x.device
+                recording = mode.grad and x.edge is not None
+            except AttributeError:
+                return self.dispatch(mode, (x,), attrs)
+            kernel = device.kernels[self]
+            if (
+                kernel is None
+                or (recording and (self.vjp is None or self.keeps))
+                or (result := kernel(array, **attrs)) is NotImplemented
+            ):
+                return self.dispatch(mode, (x,), attrs)
+            out = self.viewed(x, result, attrs)
+            if recording:
+                node = OpNode()
+                node.op = self
+                node.attrs = attrs
+                node.edges = (x.edge,)
+                node.device = device
+                node.hooks = None
+                node.outputs = 1
+                node.sequence = next_sequence()
+                node.saved = []
+                edge = out.edge = Edge()
+                edge.node = node
+                edge.index = 0
+                edge.shape = out.array.shape
+                edge.dtype = out.array.dtype
             return out
 
 
@@ -255,6 +307,8 @@ class Declare:
                 f"with ferrum.op.creation"
             )
         road = {1: UnaryOp, 2: BinaryOp}.get(count, WideOp)
+        if self.options.get("view"):
+            road = ViewOp
         return (road if "outputs" not in self.options else WideOp)(rule, **self.options)
 
 

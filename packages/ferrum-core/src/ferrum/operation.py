@@ -290,7 +290,7 @@ class Op(Generic[P, R]):
             step = (cast("Op[..., Tensor]", self), attrs)
             origin = x.view_of
             out.view_of = (x, (step,)) if origin is None else (origin[0], (*origin[1], step))
-            storage = out.storage = storage_of(x)
+            storage = out.storage = x.storage or storage_of(x)
             storage.add_view(out)
         return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,16 @@ from ferrum.spec import Shape
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
+
+
+@cache
+def _backwards(ndim: int) -> tuple[int, ...]:
+    return tuple(range(ndim))[::-1]
+
+
+@cache
+def _last_two_exchanged(ndim: int) -> tuple[int, ...]:
+    return (*range(ndim - 2), ndim - 1, ndim - 2)
 
 
 class Shaping(Conversion):
@@ -131,22 +142,23 @@ class Shaping(Conversion):
 
     def t(self) -> Tensor:
         """Return the transpose of a matrix; tensors of fewer axes as they are."""
-        if self.ndim > 2:
-            raise ShapeError(f"t: expected at most 2 dimensions, got {self.ndim}")
-        return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
+        ndim = len(self.array.shape)
+        if ndim > 2:
+            raise ShapeError(f"t: expected at most 2 dimensions, got {ndim}")
+        return ops.permute(self, axes=_backwards(ndim))
 
     @property
     def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
         """Self with its axes reversed."""
-        return ops.permute(self, axes=tuple(range(self.ndim))[::-1])
+        return ops.permute(self, axes=_backwards(len(self.array.shape)))
 
     @property
     def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
         """Self with its last two axes exchanged."""
-        if self.ndim < 2:
-            raise ShapeError(f"mT: expected at least 2 dimensions, got {self.ndim}")
-        axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
-        return ops.permute(self, axes=axes)
+        ndim = len(self.array.shape)
+        if ndim < 2:
+            raise ShapeError(f"mT: expected at least 2 dimensions, got {ndim}")
+        return ops.permute(self, axes=_last_two_exchanged(ndim))
 
     def expand(self, *sizes: Any) -> Tensor:
         """Return self repeated along axes of size 1 and new ones in front; -1 keeps a size."""
