@@ -52,14 +52,13 @@ def frameworks(threads: int) -> dict[str, Callable[[], Any]]:
     """Return what makes each framework ready, by name."""
 
     def ferrum() -> Any:
-        import ferrum_nn
+        import ferrum as fe
+        import ferrum_cpu
+        import ferrum_nn as nn
 
-        import ferrum
-
-        ferrum_cpu = importlib.import_module("ferrum_cpu")
         ferrum_cpu.set_num_threads(threads)
-        ferrum.set_default_device("cpu")
-        return SimpleNamespace(t=ferrum, nn=ferrum_nn, optim=ferrum_nn.optim)
+        fe.set_default_device("cpu")
+        return SimpleNamespace(t=fe, nn=nn, optim=nn.optim)
 
     def torch() -> Any:
         module = importlib.import_module("torch")

@@ -134,6 +134,19 @@ typedef struct {
 
 static const intptr_t NOWHERE[1] = {0};
 
+/* Loops, since an array of no axes may have NULL for its sizes. */
+static void copy_sizes(intptr_t *to, const intptr_t *from, int axes) {
+    for (int axis = 0; axis < axes; axis++)
+        to[axis] = from[axis];
+}
+
+static int same_sizes(const intptr_t *a, const intptr_t *b, int axes) {
+    for (int axis = 0; axis < axes; axis++)
+        if (a[axis] != b[axis])
+            return 0;
+    return 1;
+}
+
 /* Read the operands, and broadcast their shapes; return whether the op takes them. */
 static int read_operands(Call *call, int op, PyObject *const *args, int count) {
     int first = -1;
@@ -162,11 +175,10 @@ static int read_operands(Call *call, int op, PyObject *const *args, int count) {
         if (first < 0) {
             first = k;
             call->axes = view->axes;
-            memcpy(call->shape, view->shape, (size_t)view->axes * sizeof(intptr_t));
+            copy_sizes(call->shape, view->shape, view->axes);
             continue;
         }
-        if (view->axes == call->axes &&
-            !memcmp(view->shape, call->shape, (size_t)view->axes * sizeof(intptr_t)))
+        if (view->axes == call->axes && same_sizes(view->shape, call->shape, view->axes))
             continue;
         call->dense_alike = 0;
         int axes = view->axes > call->axes ? view->axes : call->axes;
@@ -183,7 +195,7 @@ static int read_operands(Call *call, int op, PyObject *const *args, int count) {
             joint[axes - i] = have == 1 ? here : have;
         }
         call->axes = axes;
-        memcpy(call->shape, joint, (size_t)axes * sizeof(intptr_t));
+        copy_sizes(call->shape, joint, axes);
     }
     if (call->dtype < 0)
         return 0;
@@ -283,9 +295,9 @@ static int clashes(const View *out, const View *x) {
     extent(x, &x_low, &x_high);
     if (x_low >= high || low >= x_high)
         return 0;
-    size_t bytes = (size_t)out->axes * sizeof(intptr_t);
     return !(x->data == out->data && x->axes == out->axes &&
-             !memcmp(x->strides, out->strides, bytes) && !memcmp(x->shape, out->shape, bytes));
+             same_sizes(x->strides, out->strides, out->axes) &&
+             same_sizes(x->shape, out->shape, out->axes));
 }
 
 /* The same, written into the first operand. */
@@ -299,7 +311,7 @@ static PyObject *call_in_place(PyObject *self, PyObject *const *args, Py_ssize_t
     const Entry *entry = &(*table->isa)->elementwise[op][call.dtype];
     const View *out = &call.in[0];
     if (result_of(entry, call.dtype) != out->dtype || call.axes != out->axes ||
-        memcmp(call.shape, out->shape, (size_t)out->axes * sizeof(intptr_t)))
+        !same_sizes(call.shape, out->shape, out->axes))
         return declined();
     intptr_t n = count_of(out);
     for (int k = 1; k < count && n; k++)
