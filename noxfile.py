@@ -32,6 +32,7 @@ nox.options.sessions = [
     "oldest",
     "tests",
     "compare",
+    "sanitize",
 ]
 
 PACKAGES = {
@@ -74,6 +75,12 @@ def with_siblings(package: str) -> list[str]:
     return wanted
 
 
+def third_parties(package: str) -> list[str]:
+    """Return what the package depends on and this repository does not hold."""
+    declared = PACKAGES[package]["project"].get("dependencies", [])
+    return [requirement for requirement in declared if bare(requirement) not in PACKAGES]
+
+
 def editable(*packages: str, extras: str = "") -> list[str]:
     """Return pip's arguments that install packages from their sources."""
     return [word for name in packages for word in ("-e", f"packages/{name}{extras}")]
@@ -81,8 +88,8 @@ def editable(*packages: str, extras: str = "") -> list[str]:
 
 def import_name(package: str) -> str:
     """Return the package's import name: "ferrum" of "ferrum-core"."""
-    (source,) = PACKAGES[package]["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    return Path(source).name
+    (source,) = Path("packages", package, "src").glob("*/__init__.py")
+    return source.parent.name
 
 
 def folders_of(packages: Iterable[str]) -> list[str]:
@@ -124,22 +131,42 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python=MAIN)
 def oldest(session: nox.Session) -> None:
     """Run the quick tests on the lowest versions that the packages say they work with."""
-    declared = {
-        requirement
-        for package in PACKAGES.values()
-        for requirement in package["project"]["dependencies"]
-        if bare(requirement) not in PACKAGES
-    }
+    declared = {requirement for package in PACKAGES for requirement in third_parties(package)}
     bounds = sorted(requirement.replace(">=", "==") for requirement in declared)
     session.install(*bounds, *editable(*PACKAGES, extras="[test]"))
-    run_pytest(session, folders_of(PACKAGES), QUICK, *PARALLEL)
+    for package in PACKAGES:
+        run_pytest(session, folders_of([package]), QUICK, *PARALLEL)
 
 
 @nox.session(python=MAIN)
 def compare(session: nox.Session) -> None:
     """Compare values, gradients and errors with PyTorch."""
     session.install(*editable(*PACKAGES, extras="[test,compare]"))
-    run_pytest(session, folders_of(PACKAGES), "torch", *PARALLEL)
+    for package in PACKAGES:
+        run_pytest(session, folders_of([package]), "torch", *PARALLEL)
+
+
+@nox.session(python=MAIN)
+def sanitize(session: nox.Session) -> None:
+    """Run the C code's tests, and the conformance kit, under AddressSanitizer and UBSan."""
+    flags = "-fsanitize=address,undefined"
+    checks = f"{flags} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
+    session.install(*editable("ferrum-core", "ferrum-nn"))
+    session.install(
+        "./packages/ferrum-cpu[test]",
+        "--no-deps",
+        env={"CFLAGS": checks, "LDFLAGS": flags},
+    )
+    session.install(*PACKAGES["ferrum-cpu"]["project"]["optional-dependencies"]["test"])
+    session.install(*third_parties("ferrum-cpu"))
+    libraries = [
+        session.run("gcc", f"-print-file-name=lib{name}.so", external=True, silent=True).strip()
+        for name in ("asan", "ubsan")
+    ]
+    # Python leaks at its exit, and an allocation that is too large shall fail, not end the process.
+    options = "detect_leaks=0:allocator_may_return_null=1"
+    env = {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": options, "FERRUM_SANITIZED": "1"}
+    run_pytest(session, folders_of(["ferrum-cpu"]), QUICK, *PARALLEL, **env)
 
 
 @nox.session

@@ -41,6 +41,7 @@ PUBLIC = [
     "ferrum.spec",
     "ferrum.supports",
     "ferrum.testing",
+    "ferrum_cpu",
     "ferrum_nn",
     "ferrum_nn.data",
     "ferrum_nn.errors",

@@ -25,8 +25,8 @@ each_package = pytest.mark.parametrize("name", PROJECTS)
 
 
 def import_name(name):
-    (source,) = PROJECTS[name]["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    return Path(source).name
+    (source,) = (ROOT / "packages" / name / "src").glob("*/__init__.py")
+    return source.parent.name
 
 
 def archive(name, pattern):

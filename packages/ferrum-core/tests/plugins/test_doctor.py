@@ -110,7 +110,8 @@ def test_metadata_is_shown(site):
     }
     site.add("ferrum-chip", points, {"ferrum_chip.py": site.BACKEND, "ferrum_chip_info.py": info})
     report = site.doctor()
-    (found,) = [each["found"] for each in report["plugins"] if each["group"].endswith("_info")]
+    infos = [each for each in report["plugins"] if each["group"].endswith("_info")]
+    (found,) = [each["found"] for each in infos if each["name"] == "chip"]
     assert found == {"summary": "a chip", "install": "a driver"}
 
 

@@ -1,5 +1,6 @@
 """Finding plugins: by metadata, once, and only those that are wanted."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -45,14 +46,15 @@ def test_what_is_no_name_of_a_device(name):
 def test_a_device_that_is_not_there():
     with pytest.raises(DeviceError) as caught:
         fe.device("abacus")
-    assert str(caught.value) == (
-        "no backend for device 'abacus'; installed: reference; install the plugin that offers it"
+    assert re.fullmatch(
+        r"no backend for device 'abacus'; installed: (\w+, )*reference; "
+        r"install the plugin that offers it",
+        str(caught.value),
     )
     with pytest.raises(DeviceError) as caught:
         fe.device("cuda")
-    assert str(caught.value) == (
-        "no backend for device 'cuda'; installed: reference; try: pip install ferrum-cuda "
-        "(from a clone: pip install ./packages/ferrum-cuda)"
+    assert str(caught.value).endswith(
+        "reference; try: pip install ferrum-cuda (from a clone: pip install ./packages/ferrum-cuda)"
     )
     with pytest.raises(DeviceError, match=r"did you mean 'cuda'\?$"):
         fe.device("cude")
@@ -233,6 +235,7 @@ def test_without_ferrum_cpu_the_default_is_reference_with_one_warning(site):
             print(caught[0].message)
         """,
         FERRUM_DEVICE="",
+        FERRUM_PLUGINS="ferrum-core",
     )
     printed, made, message = said.splitlines()
     assert printed == "tensor([0.]) 0"
