@@ -1,0 +1,177 @@
+"""Every C function with arguments that nobody would give it: an error code, never a crash.
+
+The functions and their arguments are found by their types, so that new ones are covered as they
+come. What a kernel must be given is arrays, in whatever number, dtype, shape, layout and overlap;
+a pointer that is no array's is beyond what C can check.
+"""
+
+import math
+import os
+import random
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from ferrum.backend import as_kernel
+from ferrum.errors import FerrumError
+from ferrum_cpu.kernels import KERNELS
+from ferrum_cpu.library import ffi, isa, lib
+
+SANITIZED = "FERRUM_SANITIZED" in os.environ
+CALLS = 100_000 if SANITIZED else 1_000_000
+KERNEL_CALLS = 20_000 if SANITIZED else 100_000
+
+# They are given what the build or the loader knows, change what other tests rely on, or take
+# addresses that are no arrays'.
+SPARED = {"blas_load", "arrays_init", "isa_choose", "front_table", "normal_quantiles"}
+
+DTYPES = ["?", "u1", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ml_dtypes.bfloat16]
+FOREIGN = ["u2", "u4", "u8", "c8", "S3", "O", "M8[s]", ">f4", [("a", "f4"), ("b", "i8")]]
+SHAPES = [(), (0,), (1,), (3,), (7, 5), (5, 7), (2, 0, 3), (3, 1, 4), (16, 33), (1, 1, 2, 1)]
+NUMBERS = [0, 1, -1, 2, 3, -2, 7, 63, 64, 65, 255, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63)]
+FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, 1e300, -1e300, 5e-324, math.inf, -math.inf, math.nan]
+
+
+def odd_arrays():
+    """Return arrays of every dtype, shape and layout that could go wrong."""
+    generator = np.random.default_rng(0)
+    found = []
+    for dtype in [*DTYPES, *FOREIGN]:
+        for shape in SHAPES:
+            count = math.prod(shape)
+            if dtype in FOREIGN:
+                found.append(np.zeros(shape, dtype))
+                continue
+            dense = (generator.standard_normal(count) * 4).astype(dtype).reshape(shape)
+            wide = np.repeat(dense, 2, axis=-1) if shape else dense
+            bytes_ = bytearray(dense.nbytes + 1)
+            misaligned = np.frombuffer(bytes_, np.uint8)[1:].view(dtype).reshape(shape)
+            found += [dense, dense.T, dense[::-1] if shape else dense, misaligned]
+            if shape and count:
+                found += [
+                    wide[..., ::2],
+                    np.broadcast_to(dense, (2, *shape)),
+                    np.lib.stride_tricks.as_strided(dense, shape, (dense.itemsize,) * len(shape))
+                    if sum(shape) - len(shape) < count
+                    else dense,
+                ]
+    found.append(np.zeros((1,) * 64, "f4"))
+    return found
+
+
+class Fuzzer:
+    """Draws arguments for C functions by their types."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.arrays = odd_arrays()
+        usual = [each for each in self.arrays if each.dtype in (np.float32, np.int64)]
+        self.usual = usual
+
+    def array(self):
+        """Return an array: often of a usual dtype, so that calls get past the first check."""
+        return self.random.choice(self.usual if self.random.random() < 0.5 else self.arrays)
+
+    def address(self):
+        """Return what Python passes for an array, now and then nothing."""
+        return 0 if self.random.random() < 0.05 else id(self.array())
+
+    def arguments(self, types):
+        """Return a list of arguments of these C types."""
+        found = []
+        listed = False
+        for kind in types:
+            name = kind.cname
+            if kind.kind == "pointer":
+                if kind.item.cname == "uintptr_t" or kind.item.cname == "unsigned long":
+                    found.append([self.address() for _ in range(64)])
+                    listed = True
+                    continue
+                found.append(ffi.new(name.replace(" *", "[64]").replace("const ", "")))
+            elif name in ("double", "float"):
+                found.append(self.random.choice(FLOATS))
+            elif name in ("uintptr_t", "unsigned long"):
+                found.append(self.address())
+            elif listed:  # how many there are in the list
+                found.append(self.random.randint(-2, 8))
+                listed = False
+            else:
+                found.append(self.whole(name))
+        return found
+
+    def whole(self, name):
+        """Return a whole number that the C type holds."""
+        bits = 8 * ffi.sizeof(name)
+        value = self.random.choice(NUMBERS)
+        signed = int(ffi.cast(name, -1)) < 0
+        return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1) if signed else value % 2**bits
+
+
+def functions():
+    """Return the C functions that take arguments, with the types of those."""
+    found = {}
+    for name in dir(lib):
+        kind = ffi.typeof(getattr(lib, name))
+        if kind.kind == "function" and kind.args and name not in SPARED:
+            found[name] = (getattr(lib, name), kind.args)
+    return found
+
+
+@pytest.mark.slow
+def test_c_functions_survive_any_arguments(threads):
+    known = functions()
+    assert len(known) > 3
+    fuzzer = Fuzzer(0)
+    for number in range(CALLS):
+        function, kinds = known[fuzzer.random.choice([*known])] if number % 8 == 0 else last
+        last = function, kinds
+        function(*fuzzer.arguments(kinds))
+    threads(2)
+    lib.pool_set_limit(-1)
+    assert lib.isa_choose(isa.encode())
+
+
+OBJECTS = [None, "text", b"text", [], [1], {}, object(), 1, -1, 2**80, 1.5, math.nan, True, 1j]
+ATTRIBUTES = [
+    *NUMBERS,
+    *FLOATS,
+    *OBJECTS,
+    (),
+    (0,),
+    (1, 0),
+    (0, 0),
+    (-1,),
+    (2**62, 2**62),
+    (3, 4),
+    (0, 1, 2),
+    (None,),
+    (1, (0, 3, 2)),
+    ((0, 2**62, 2**62),),
+    ("a",),
+]
+
+
+@pytest.mark.slow
+def test_kernels_survive_any_operands():
+    """The same through Python, where kernels that check for themselves meet odd objects too."""
+    checked = {
+        name: kernel.function
+        for name, found in KERNELS.items()
+        if (kernel := as_kernel(found)).checked
+    }
+    fuzzer = Fuzzer(1)
+    draw = fuzzer.random
+    names = [*checked]
+    for _ in range(KERNEL_CALLS):
+        operands = [
+            fuzzer.array() if draw.random() < 0.8 else draw.choice(OBJECTS)
+            for _ in range(draw.choice((1, 2, 2, 3)))
+        ]
+        attrs = {}
+        if draw.random() < 0.3:
+            attrs[draw.choice(("axes", "shape", "key", "axis", "low"))] = draw.choice(ATTRIBUTES)
+        try:
+            checked[draw.choice(names)](*operands, **attrs)
+        except (TypeError, FerrumError):  # of the wrong number, or named so
+            pass
