@@ -23,7 +23,7 @@ static void run_tile(const Call *call, intptr_t position, intptr_t n) {
     int dtype = call->dtype, short_draws = call->kind == UNIFORM && dtype != F64, made_in = F64;
     intptr_t per_block = short_draws ? 4 : 2, blocks = (n + per_block - 1) / per_block;
     char *to = call->out + position * ITEMSIZE[dtype];
-    isa->random.blocks(draws, (uint64_t)(position / per_block), (blocks + 15) / 16 * 16, call->seed,
+    isa->random.blocks(draws, (uint64_t)(position / per_block), (blocks + 31) / 32 * 32, call->seed,
                        call->offset);
     if (short_draws) {
         made_in = F32;
@@ -82,6 +82,10 @@ int random_normal(uint64_t seed, uint64_t offset, uintptr_t out) {
 int random_integers(uint64_t start, uint64_t span, uint64_t seed, uint64_t offset, uintptr_t out) {
     return fill(
         &(Call){.kind = WHOLE, .seed = seed, .offset = offset, .start = start, .span = span}, out);
+}
+
+void normal_quantiles(const uint64_t *draws, double *out, int64_t n) {
+    isa->random.normal(out, draws, smaller(n, TILE));
 }
 
 int random_permutation(uint64_t seed, uint64_t offset, uintptr_t array) {

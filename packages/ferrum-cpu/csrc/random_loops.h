@@ -1,38 +1,67 @@
 /* The loops of random numbers: ferrum.philox says what they compute, to the bit. */
 
-/* Blocks side by side. Words sit in 64-bit lanes, so that one product gives both halves; what is
-   above their 32 bits is masked only where it would show. */
-#define SIDE 16
-#define LOW 0xffffffffu
+/* Philox in vectors as wide as the instruction set's. Words sit in 64-bit lanes, so that one
+   product gives both halves; what is above their 32 bits is masked only where it would show. GCC
+   does not find the 32-bit product in plain C, so it is named. */
+#include <immintrin.h>
+
+#if defined(__AVX512F__)
+#define WORDS 8
+#define COUNT ((Words){0, 1, 2, 3, 4, 5, 6, 7})
+#define PRODUCT(a, b) (Words) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
+#define FRONT(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define BACK(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif defined(__AVX2__)
+#define WORDS 4
+#define COUNT ((Words){0, 1, 2, 3})
+#define PRODUCT(a, b) (Words) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
+#define FRONT(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define BACK(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#else
+#define WORDS 2
+#define COUNT ((Words){0, 1})
+#define PRODUCT(a, b) (Words) _mm_mul_epu32((__m128i)(a), (__m128i)(b))
+#define FRONT(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define BACK(a, b) __builtin_shufflevector(a, b, 1, 3)
+#endif
+typedef uint64_t Words __attribute__((vector_size(8 * WORDS)));
+
+/* Vectors side by side: a product takes several cycles, and another one can start in each. */
+#define SIDE 4
 
 static void random_blocks(uint64_t *out, uint64_t first, intptr_t count, uint64_t seed,
                           uint64_t offset) {
-    for (intptr_t start = 0; start < count; start += SIDE) {
-        uint64_t a[SIDE], b[SIDE], c[SIDE], d[SIDE];
+    const Words low = (Words){0} + 0xffffffff;
+    const Words by0 = (Words){0} + 0xD2511F53, by1 = (Words){0} + 0xCD9E8D57;
+    for (intptr_t start = 0; start < count; start += SIDE * WORDS) {
+        Words a[SIDE], b[SIDE], c[SIDE], d[SIDE];
         uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
         for (int j = 0; j < SIDE; j++) {
-            uint64_t block = first + (uint64_t)(start + j);
-            a[j] = block & LOW;
-            b[j] = block >> 32;
-            c[j] = offset & LOW;
-            d[j] = offset >> 32;
+            a[j] = COUNT + (first + (uint64_t)(start + j * WORDS));
+            b[j] = a[j] >> 32;
+            c[j] = (Words){0} + (offset & 0xffffffff);
+            d[j] = (Words){0} + (offset >> 32);
         }
         for (int round = 0; round < 10; round++) {
+            const Words key0 = (Words){0} + k0, key1 = (Words){0} + k1;
+#pragma GCC unroll 4
             for (int j = 0; j < SIDE; j++) {
-                uint64_t product0 = (uint64_t)(uint32_t)a[j] * 0xD2511F53u;
-                uint64_t product1 = (uint64_t)(uint32_t)c[j] * 0xCD9E8D57u;
-                a[j] = product1 >> 32 ^ b[j] ^ k0;
+                Words product0 = PRODUCT(a[j], by0), product1 = PRODUCT(c[j], by1);
+                a[j] = product1 >> 32 ^ b[j] ^ key0;
                 b[j] = product1;
-                c[j] = product0 >> 32 ^ d[j] ^ k1;
+                c[j] = product0 >> 32 ^ d[j] ^ key1;
                 d[j] = product0;
             }
             k0 += 0x9E3779B9u;
             k1 += 0xBB67AE85u;
         }
         uint64_t *to = out + 2 * start;
-        for (int j = 0; j < SIDE; j++) {
-            to[2 * j] = (a[j] & LOW) | b[j] << 32;
-            to[2 * j + 1] = (c[j] & LOW) | d[j] << 32;
+#pragma GCC unroll 4
+        for (int j = 0; j < SIDE; j++, to += 2 * WORDS) {
+            Words draw0 = (a[j] & low) | b[j] << 32, draw1 = (c[j] & low) | d[j] << 32;
+            Words front = FRONT(draw0, draw1), back = BACK(draw0, draw1);
+            memcpy(to, &front, sizeof front);
+            memcpy(to + WORDS, &back, sizeof back);
         }
     }
 }
@@ -120,6 +149,7 @@ static void random_normal(double *out, const uint64_t *draws, intptr_t n) {
     double side[TILE], tail[TILE];
     int32_t where[TILE + 1];
     intptr_t tails = 0;
+    int far = 0;
     for (intptr_t i = 0; i < n; i++) {
         double q = ((double)((int64_t)(draws[i] >> 11) - ((int64_t)1 << 52)) + 0.5) * 0x1p-53;
         double r = 0.180625 - q * q;
@@ -137,13 +167,15 @@ static void random_normal(double *out, const uint64_t *draws, intptr_t n) {
         side[i] = r;
         tail[i] = __builtin_copysign(HORNER(near, TAIL_P) / HORNER(near, TAIL_Q), tail[i]);
     }
-    for (intptr_t i = 0; i < tails; i++) {
-        if (side[i] > 5) { /* once in 10¹¹ draws */
-            double far = side[i] - 5;
-            tail[i] = __builtin_copysign(HORNER(far, FAR_P) / HORNER(far, FAR_Q), tail[i]);
+    for (intptr_t i = 0; i < tails; i++)
+        far |= side[i] > 5;
+    for (intptr_t i = 0; i < tails && far; i++) /* once in 10¹¹ draws */
+        if (side[i] > 5) {
+            double r = side[i] - 5;
+            tail[i] = __builtin_copysign(HORNER(r, FAR_P) / HORNER(r, FAR_Q), tail[i]);
         }
+    for (intptr_t i = 0; i < tails; i++)
         out[where[i]] = tail[i];
-    }
 }
 
 #define RANDOM_TABLE \

@@ -6,7 +6,7 @@
 
 typedef struct {
     /* Philox blocks first ... first + count - 1, as 64-bit draws, two a block; count is a multiple
-       of 16. */
+       of 32. */
     void (*blocks)(uint64_t *out, uint64_t first, intptr_t count, uint64_t seed, uint64_t offset);
     /* From draws to uniform numbers: 32-bit ones of `precision` bits, and 64-bit ones. */
     void (*uniform32)(float *out, const uint32_t *draws, intptr_t n, int precision);

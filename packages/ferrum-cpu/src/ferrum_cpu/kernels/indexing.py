@@ -43,7 +43,7 @@ def _outside(name: str, x: Array, indices: Sequence[Array | None]) -> OutOfRange
 def index(x: Array, indices: list[Array | None]) -> Any:
     """Return the elements that `indices` pick."""
     first = indices[0]
-    if first is not None and not any([each is not None for each in indices[1:]]):
+    if first is not None and not any(each is not None for each in indices[1:]):
         shape = first.shape + x.shape[1:]
     else:
         shape = indexed_shape("index", x, indices)
@@ -57,9 +57,7 @@ def index(x: Array, indices: list[Array | None]) -> Any:
 def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulate: bool) -> Any:
     """Return a copy of x with values at the elements that `indices` pick, or added to them."""
     out = empty(x.shape, x.dtype)
-    code = lib.index_place(
-        id(x), id(values), _ids(indices), len(indices), id(out), accumulate
-    )
+    code = lib.index_place(id(x), id(values), _ids(indices), len(indices), id(out), accumulate)
     if code == _OUT_OF_RANGE:
         raise _outside("index_put", x, indices)
     return _fault("index_put", code) if code else out

@@ -75,9 +75,7 @@ def _total(x: Any, target: Any, weight: Any) -> Any:
     return None if dtype is None else empty((), dtype)
 
 
-def nll_loss(
-    log_probs: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str
-) -> Any:
+def nll_loss(log_probs: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
     """Return -weight[t] log_probs[t] of the target class t, and the sum of weight[t]."""
     how = _REDUCTION.get(reduction)
     total = _total(log_probs, target, weight)

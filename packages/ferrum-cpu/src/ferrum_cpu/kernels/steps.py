@@ -62,10 +62,9 @@ def adam_step(
 ) -> Any:
     """Move every parameter one step of Adam."""
     count = len(params)
-    if (
-        not len(grads) == len(steps) == len(exp_avgs) == len(exp_avg_sqs) == count
-        or len(max_exp_avg_sqs) != (count if amsgrad else 0)
-    ):
+    if not len(grads) == len(steps) == len(exp_avgs) == len(exp_avg_sqs) == count or len(
+        max_exp_avg_sqs
+    ) != (count if amsgrad else 0):
         return NotImplemented
     arrays = [*params, *grads, *steps, *exp_avgs, *exp_avg_sqs, *max_exp_avg_sqs]
     if set(map(type, arrays)) != _ARRAYS:
