@@ -102,7 +102,7 @@ int random_permutation(uint64_t seed, uint64_t offset, uintptr_t array) {
     run(&call);
     /* The draws are spread evenly, so their top bits all but order them. */
     int bits = 1;
-    while (bits < 60 && (intptr_t)1 << bits < 2 * n)
+    while (bits < 32 && (intptr_t)1 << bits < 256 * n)
         bits++;
     int code = sort_keys(keys, (int64_t *)out.data, n, 64 - bits, 64);
     pool_give(keys);
