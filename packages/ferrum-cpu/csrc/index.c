@@ -39,10 +39,19 @@ static int join(intptr_t *shape, int *axes, const View *x) {
     return 1;
 }
 
+static intptr_t product(int axes, const intptr_t *shape) {
+    intptr_t count = 1;
+    for (int axis = 0; axis < axes; axis++)
+        count *= shape[axis];
+    return count;
+}
+
 /* Fill in the offsets of all elements of some axes, in row-major order. */
 static void list_offsets(int64_t *to, int axes, const intptr_t *shape, const intptr_t *strides) {
     intptr_t count = 1;
     to[0] = 0;
+    if (product(axes, shape) == 0)
+        return;
     for (int axis = 0; axis < axes; axis++) {
         for (intptr_t i = count - 1; i >= 0; i--) {
             int64_t before = to[i];
@@ -51,13 +60,6 @@ static void list_offsets(int64_t *to, int axes, const intptr_t *shape, const int
         }
         count *= shape[axis];
     }
-}
-
-static intptr_t product(int axes, const intptr_t *shape) {
-    intptr_t count = 1;
-    for (int axis = 0; axis < axes; axis++)
-        count *= shape[axis];
-    return count;
 }
 
 /* Add up the offsets of a tile of the joint shape, and look whether an index lies outside. */
@@ -75,7 +77,8 @@ static void join_tile(void *context, intptr_t i) {
         for (intptr_t j = 0; j < n; j++) {
             int64_t value = values[j] + (values[j] < 0 ? size : 0);
             outside |= value < 0 || value >= size;
-            to[j] += value * step;
+            /* without a sign: one that lies outside may overflow */
+            to[j] = (int64_t)((uint64_t)to[j] + (uint64_t)value * (uint64_t)step);
         }
         if (outside)
             atomic_store(&picks->outside, 1);
@@ -146,7 +149,13 @@ typedef struct {
     intptr_t chunk; /* rows */
 } Pick;
 
-#define AHEAD 12 /* rows of which the first cache line is asked for in advance */
+#define AHEAD 12
+
+/* Ask for the first cache lines of a row that is needed soon. */
+static inline void ask_for(const char *row, intptr_t bytes) {
+    for (intptr_t at = 0; at < smaller(bytes, 256); at += 64)
+        __builtin_prefetch(row + at);
+}
 
 static void pick_rows(void *context, intptr_t i) {
     const Pick *call = context;
@@ -175,7 +184,7 @@ static void pick_rows(void *context, intptr_t i) {
                     continue;
                 }
                 if (j + AHEAD < to)
-                    __builtin_prefetch(base + picks->joint[j + AHEAD]);
+                    ask_for(base + picks->joint[j + AHEAD], bytes);
                 memcpy(out, place, (size_t)bytes);
             }
         }
@@ -268,6 +277,8 @@ static void place_part(void *context, intptr_t i) {
             const char *values =
                 call->values + ((lead * picks->joints + j) * picks->trails + column) * size;
             place += trail ? 0 : column * size;
+            if (!trail && n > 1 && j + AHEAD < picks->joints)
+                ask_for(place - picks->joint[j] + picks->joint[j + AHEAD], n * size);
             if (call->accumulate)
                 add_values(place, trail, values, n, call->dtype);
             else
@@ -344,11 +355,15 @@ int index_place(uintptr_t array, uintptr_t of_values, const uintptr_t *indices, 
         if (copied)
             convert_view(&wide, &dense);
         convert_view(&x, &work);
-        int columns = !picks.trail && picks.trails * size >= 128;
+        /* Bits do not depend on how columns are dealt out: as few parts as there are threads. */
+        intptr_t parts = picks.leads;
         Place call = {&picks, dense.data, work.data, 0, accumulate, dtype};
-        if (columns)
-            call.width = larger(64 / size, (picks.trails / 8 + 15) / 16 * 16);
-        intptr_t parts = columns ? (picks.trails + call.width - 1) / call.width : picks.leads;
+        if (!picks.trail && picks.trails * size >= 128) {
+            intptr_t most = smaller(threads_get(), picks.trails * size / 128);
+            call.width = (picks.trails + most - 1) / most;
+            call.width = (call.width + 15) / 16 * 16;
+            parts = (picks.trails + call.width - 1) / call.width;
+        }
         if (!count)
             parts = 0;
         if (count < 8192)

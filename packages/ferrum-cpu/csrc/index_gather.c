@@ -70,7 +70,7 @@ static int read_indices(const Call *call, const View *index, intptr_t position, 
     isa->convert[index->dtype][I64](to, stored, n);
     for (intptr_t i = 0; i < n; i++) {
         outside |= to[i] < 0 || to[i] >= call->size;
-        to[i] *= call->step;
+        to[i] = (int64_t)((uint64_t)to[i] * (uint64_t)call->step); /* outside, it may overflow */
     }
     return !outside;
 }

@@ -18,7 +18,8 @@ enum { LOG_LIKELIHOOD, ENTROPY, GRADIENT };
 /* A call. A row is what stands at one target: its classes are `step` bytes apart. */
 typedef struct {
     int kind, reduction, compute, wide, dtype;
-    int gathered, scattered, narrow; /* whether rows cannot be read, or written, where they are */
+    /* whether rows cannot be read, or not written, where they are; and whether they are widened */
+    int gathered, scattered, narrow;
     View x, target, each; /* `each`: the losses, or the gradients that come, element by element */
     View out;             /* dense: log_probs, or their gradient */
     intptr_t rows, classes, chunk, step, out_step;

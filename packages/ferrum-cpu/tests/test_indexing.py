@@ -179,3 +179,13 @@ def test_an_axis_of_no_elements_has_no_index():
     with pytest.raises(OutOfRangeError, match="axis 0 of size 0"):
         indexing.gather(x, np.zeros((1, 3), np.int64), axis=0)
     same(indexing.index(x, [np.zeros(0, np.int64), None]), np.zeros((0, 3), np.float32))
+
+
+def test_empty_axes_around_the_picked_one():
+    x = np.zeros((500, 0, 4, 300, 0), np.float32)
+    index = np.zeros(7, np.int64)
+    for lists in ([None, None, index, None, None], [None, None, index, None, index[:0]]):
+        if lists[4] is not None:
+            lists[2] = index[:0]
+        same(indexing.index(x, lists), reference.index(x, lists))
+        same(indexing.index_put(x, np.ones((), "f4"), lists, accumulate=True), x)
