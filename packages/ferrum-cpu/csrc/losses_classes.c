@@ -63,8 +63,8 @@ static int64_t target_at(const Call *call, intptr_t row) {
     return class;
 }
 
-/* What a task works in, where it cannot work on the arrays: rows as they are stored, on their way in
-   and out, and one row as it is computed, before and after. */
+/* What a task works in, where it cannot work on the arrays: rows as they are stored, on their way
+   in and out, and one row as it is computed, before and after. */
 typedef struct {
     char *memory, *in, *out, *wide;
 } Scratch;
