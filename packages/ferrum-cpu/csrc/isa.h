@@ -3,11 +3,17 @@
 #define FERRUM_ISA_H
 
 #include "elementwise.h"
+#include "losses_table.h"
+#include "random_table.h"
+#include "steps_table.h"
 
 typedef struct {
     const char *name;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
+    Steps steps;
+    Losses losses;
+    Random random;
 } Isa;
 
 extern const Isa isa_scalar, isa_avx2, isa_avx512;

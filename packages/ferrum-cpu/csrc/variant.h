@@ -26,8 +26,15 @@ typedef double f64;
 #include "functions.h"
 #include "loops.h"
 
+#include "losses_loops.h"
+#include "random_loops.h"
+#include "steps_loops.h"
+
 const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
+    .steps = STEPS_TABLE,
+    .losses = LOSSES_TABLE,
+    .random = RANDOM_TABLE,
 };

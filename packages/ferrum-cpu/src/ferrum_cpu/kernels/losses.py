@@ -1,0 +1,168 @@
+"""Losses and their gradients: one pass over the scores each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ferrum.backend import Kernel
+from ferrum.dtypes import bfloat16, float16, float32, float64
+from ferrum.errors import OutOfMemoryError, OutOfRangeError
+from ferrum_cpu._front import empty
+from ferrum_cpu.library import lib
+
+_REDUCTION = {"none": 0, "mean": 1, "sum": 2}
+# The dtype of a sum of weights, for the dtypes that losses have.
+_TOTAL = {float16: float32, bfloat16: float32, float32: float32, float64: float64}
+_ndarray = np.ndarray
+# As csrc/base.h numbers what a kernel may answer.
+_NO_MEMORY, _OUT_OF_RANGE = 2, 3
+
+
+def _fault(name: str, code: int, scores: Any = None, ignore_index: int = 0) -> Any:
+    """Return NotImplemented for a call that C declined; raise what else it says."""
+    if code == _OUT_OF_RANGE:
+        raise OutOfRangeError(
+            f"{name}: expected classes from 0 to {scores.shape[1] - 1}, or ignore_index="
+            f"{ignore_index}, got a target outside"
+        )
+    if code == _NO_MEMORY:
+        raise OutOfMemoryError(f"{name}: no room for the work on 'cpu'; use smaller batches")
+    return NotImplemented
+
+
+def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:
+    """Return (input - target)², or the mean or sum of it."""
+    how = _REDUCTION.get(reduction)
+    if (
+        how is None
+        or input.__class__ is not _ndarray
+        or target.__class__ is not _ndarray
+        or input.dtype not in _TOTAL
+    ):
+        return NotImplemented
+    out = empty(() if how else input.shape, input.dtype)
+    code = lib.mse_loss(id(input), id(target), id(out), how)
+    return _fault("mse_loss", code) if code else out
+
+
+def mse_loss_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any:
+    """Return 2 g (input - target), over the number of elements for "mean"."""
+    how = _REDUCTION.get(reduction)
+    if (
+        how is None
+        or g.__class__ is not _ndarray
+        or input.__class__ is not _ndarray
+        or target.__class__ is not _ndarray
+        or input.dtype not in _TOTAL
+    ):
+        return NotImplemented
+    out = empty(input.shape, input.dtype)
+    code = lib.mse_loss_backward(id(g), id(input), id(target), id(out), how)
+    return _fault("mse_loss_backward", code) if code else out
+
+
+def _total(x: Any, target: Any, weight: Any) -> Any:
+    """Return an array for the sum of weights; None where the call is none for these kernels."""
+    if (
+        x.__class__ is not _ndarray
+        or target.__class__ is not _ndarray
+        or not (weight is None or weight.__class__ is _ndarray)
+    ):
+        return None
+    dtype = _TOTAL.get(x.dtype)
+    return None if dtype is None else empty((), dtype)
+
+
+def nll_loss(log_probs: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
+    """Return -weight[t] log_probs[t] of the target class t, and the sum of weight[t]."""
+    how = _REDUCTION.get(reduction)
+    total = _total(log_probs, target, weight)
+    if how is None or total is None:
+        return NotImplemented
+    out = empty(() if how else target.shape, log_probs.dtype)
+    code = lib.nll_loss(
+        id(log_probs),
+        id(target),
+        0 if weight is None else id(weight),
+        id(out),
+        id(total),
+        ignore_index,
+        how,
+    )
+    return _fault("nll_loss", code, log_probs, ignore_index) if code else (out, total)
+
+
+def cross_entropy(
+    x: Any,
+    target: Any,
+    weight: Any,
+    *,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> Any:
+    """Return nll_loss of log_softmax(x), log_softmax(x), and the sum of the targets' weights."""
+    how = _REDUCTION.get(reduction)
+    total = _total(x, target, weight)
+    if how is None or total is None or not 0 <= label_smoothing <= 1:
+        return NotImplemented
+    out = empty(() if how else target.shape, x.dtype)
+    log_probs = empty(x.shape, x.dtype)
+    code = lib.cross_entropy(
+        id(x),
+        id(target),
+        0 if weight is None else id(weight),
+        id(out),
+        id(log_probs),
+        id(total),
+        ignore_index,
+        label_smoothing,
+        how,
+    )
+    return _fault("cross_entropy", code, x, ignore_index) if code else (out, log_probs, total)
+
+
+def cross_entropy_backward(
+    g: Any,
+    log_probs: Any,
+    target: Any,
+    weight: Any,
+    total: Any,
+    *,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> Any:
+    """Return the gradient of cross_entropy."""
+    how = _REDUCTION.get(reduction)
+    if (
+        how is None
+        or g.__class__ is not _ndarray
+        or log_probs.__class__ is not _ndarray
+        or target.__class__ is not _ndarray
+        or total.__class__ is not _ndarray
+        or not (weight is None or weight.__class__ is _ndarray)
+        or log_probs.dtype not in _TOTAL
+    ):
+        return NotImplemented
+    out = empty(log_probs.shape, log_probs.dtype)
+    code = lib.cross_entropy_backward(
+        id(g),
+        id(log_probs),
+        id(target),
+        0 if weight is None else id(weight),
+        id(total),
+        id(out),
+        ignore_index,
+        label_smoothing,
+        how,
+    )
+    return _fault("cross_entropy_backward", code, log_probs, ignore_index) if code else out
+
+
+def kernels() -> dict[str, Kernel]:
+    """Return the kernels by op name."""
+    found = (mse_loss, mse_loss_backward, nll_loss, cross_entropy, cross_entropy_backward)
+    return {f"nn.{each.__name__}": Kernel(each, checked=True) for each in found}
