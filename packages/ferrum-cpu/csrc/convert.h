@@ -13,6 +13,18 @@ static inline float float_of(uint32_t bits) {
     return x;
 }
 
+static inline uint64_t bits64(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, 8);
+    return bits;
+}
+
+static inline double double_of(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, 8);
+    return x;
+}
+
 static inline f32 f16_to_f32(f16 h) {
     uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
     uint32_t exponent = magnitude & (0x7c00u << 13);

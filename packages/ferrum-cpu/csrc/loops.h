@@ -29,30 +29,17 @@ typedef uint64_t UNSIGNED_i64;
         INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (T)EXPRESSION(T, x1[i], x2[i], x3[i]); \
     }
 
+#define LOOP_WAVE(op, T, R, TURNS) \
+    static void op##_##T(void *out, const void *const *in, intptr_t n) { \
+        wave_all_##T(out, in[0], n, TURNS); \
+    }
+
 /* L is LOOP1 or LOOP2; results of the same dtype, or of bool. */
 #define WHOLE(L, op, E) L(op, u8, u8, E) L(op, i8, i8, E) L(op, i16, i16, E) L(op, i32, i32, E) L(op, i64, i64, E)
 #define REAL(L, op, E) L(op, f32, f32, E) L(op, f64, f64, E)
 #define TRUTH(L, op, E) \
     L(op, b8, b8, E) L(op, u8, b8, E) L(op, i8, b8, E) L(op, i16, b8, E) L(op, i32, b8, E) \
     L(op, i64, b8, E) L(op, f32, b8, E) L(op, f64, b8, E)
-
-/* Functions of libm that the compiler knows, by type. */
-#define floor_f32 __builtin_floorf
-#define floor_f64 __builtin_floor
-#define ceil_f32 __builtin_ceilf
-#define ceil_f64 __builtin_ceil
-#define trunc_f32 __builtin_truncf
-#define trunc_f64 __builtin_trunc
-#define round_f32 __builtin_rintf
-#define round_f64 __builtin_rint
-#define sqrt_f32 __builtin_sqrtf
-#define sqrt_f64 __builtin_sqrt
-#define abs_f32 __builtin_fabsf
-#define abs_f64 __builtin_fabs
-#define fmod_f32 fmodf
-#define fmod_f64 fmod
-#define copysign_f32 __builtin_copysignf
-#define copysign_f64 __builtin_copysign
 
 /* ---- one operand */
 
@@ -79,8 +66,6 @@ typedef uint64_t UNSIGNED_i64;
 #define EXPM1(T, a) expm1_##T(a)
 #define LOG(T, a) log_##T(a)
 #define LOG1P(T, a) log1p_##T(a)
-#define SIN(T, a) sin_##T(a)
-#define COS(T, a) cos_##T(a)
 #define TANH(T, a) tanh_##T(a)
 #define ERF(T, a) erf_##T(a)
 #define SIGMOID(T, a) sigmoid_##T(a)
@@ -101,7 +86,7 @@ REAL(LOOP1, loop_trunc, TRUNC) REAL(LOOP1, loop_round, ROUND)
 REAL(LOOP1, loop_sqrt, SQRT) REAL(LOOP1, loop_reciprocal, RECIPROCAL) REAL(LOOP1, loop_rsqrt, RSQRT)
 REAL(LOOP1, loop_exp, EXP) REAL(LOOP1, loop_expm1, EXPM1)
 REAL(LOOP1, loop_log, LOG) REAL(LOOP1, loop_log1p, LOG1P)
-REAL(LOOP1, loop_sin, SIN) REAL(LOOP1, loop_cos, COS)
+REAL(LOOP_WAVE, loop_sin, 0) REAL(LOOP_WAVE, loop_cos, 1)
 REAL(LOOP1, loop_tanh, TANH) REAL(LOOP1, loop_erf, ERF) REAL(LOOP1, loop_sigmoid, SIGMOID)
 WHOLE(LOOP1, loop_bitwise_invert, INVERT) LOOP1(loop_bitwise_invert, b8, b8, NOT)
 TRUTH(LOOP1, loop_logical_not, NOT)
