@@ -10,7 +10,7 @@ static inline f32 turned_f32(f32 r, uint32_t turns) {
     f32 square = r * r;
     f32 p = POLY_2(f32, square, -0x1.555546p-3f, 0x1.110774p-7f, -0x1.9951fcp-13f);
     f32 q = POLY_2(f32, square, 0x1.55554ap-5f, -0x1.6c0c1ap-10f, 0x1.99e0eep-16f);
-    f32 sine = fma_f32(r * square, p, r);
+    f32 sine = square > 0 ? fma_f32(r * square, p, r) : r; /* -0 */
     f32 cosine = fma_f32(square * square, q, fma_f32(-0.5f, square, 1));
     f32 y = turns & 1 ? cosine : sine;
     return float_of(bits32(y) ^ (turns & 2) << 30);
@@ -24,17 +24,19 @@ static inline f64 turned_f64(f64 r, f64 low, uint64_t turns) {
     f64 q = POLY_5(f64, square, 0x1.555555555554cp-5, -0x1.6c16c16c15214p-10, 0x1.a01a019cbd68fp-16,
                    -0x1.27e4f810bb932p-22, 0x1.1ee9efa6de2d6p-29, -0x1.8fb02daa30bd3p-37);
     f64 sine = r + fma_f64(r * square, p, fma_f64(-half, low, low));
+    sine = square > 0 ? sine : r; /* -0 */
     f64 cosine = rest + fma_f64(square * square, q, ((1 - rest) - half) - r * low);
     f64 y = turns & 1 ? cosine : sine;
     return double_of(bits64(y) ^ (turns & 2) << 62);
 }
 
-/* x less its nearest multiple of pi / 2, which is in three parts (Cody and Waite). Taking away the
+/* x less its nearest multiple of pi / 2, which is in three parts (Cody and Waite), for float32 of one
+   sign, so that -0 stays what it is. Taking away the
    first leaves no rounding: what is left has no more bits than a float. */
 static inline f32 wave_f32(f32 x, uint32_t turns) {
     f32 shifted = fma_f32(x, 0x1.45f306p-1f, ROUNDER_f32), k = shifted - ROUNDER_f32;
-    f32 r = fma_f32(-k, 0x1.921fb6p0f, x);
-    r = fma_f32(-k, -0x1.ee59dap-50f, fma_f32(-k, -0x1.777a5cp-25f, r));
+    f32 r = fma_f32(-k, 0x1.921fb4p0f, x);
+    r = fma_f32(-k, 0x1.846988p-48f, fma_f32(-k, 0x1.4442dp-24f, r));
     f32 y = turned_f32(r, bits32(shifted) + turns);
     return abs_f32(x) < LARGE_f32 ? y : x;
 }

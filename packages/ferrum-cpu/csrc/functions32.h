@@ -104,10 +104,10 @@ static inline f32 erf_f32(f32 x) {
     return copysign_f32(a < 1 ? fma_f32(a, p, a) : far, x);
 }
 
-/* e / (1 + e) or 1 / (1 + e) with e = e^-|x|, and the quotient mended as in tanh. */
+/* e / (1 + e) or 1 / (1 + e) with e = e^-|x|, which may be too small for one factor 2^k */
 static inline f32 sigmoid_f32(f32 x) {
-    f32 e = exp_f32(-abs_f32(x)), top = x < 0 ? e : 1;
-    f32 bottom = 1 + e, low = e - (bottom - 1);
-    f32 inverse = 1 / bottom, y = top * inverse;
-    return fma_f32(fma_f32(-y, low, fma_f32(-y, bottom, top)), inverse, y);
+    f32 r, bound = -abs_f32(x);
+    f32 shifted = split_exponent_f32(bound < -104 ? -104 : bound, &r);
+    f32 e = (1 + (r + exp_rest_f32(r))) * power_of_two_f32(bits32(shifted) + 64) * 0x1p-64f;
+    return (x < 0 ? e : 1) / (1 + e);
 }

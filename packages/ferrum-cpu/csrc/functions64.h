@@ -16,19 +16,19 @@ static inline f64 exp_rest_f64(f64 r) {
                   0x1.af3b3eeab6f31p-26);
 }
 
-/* e^(x + low) for a low part that is small */
-static inline f64 exp_of_parts_f64(f64 x, f64 low) {
+/* y 2^k */
+static inline f64 scaled_f64(f64 y, f64 shifted) {
+    f64 half = fma_f64(shifted - ROUNDER_f64, 0.5, ROUNDER_f64);
+    return y * power_of_two_f64(bits64(half)) * power_of_two_f64(bits64(shifted) - bits64(half));
+}
+
+static inline f64 exp_f64(f64 x) {
     f64 r;
     x = x > 710 ? 710 : x;
     x = x < -746 ? -746 : x;
     f64 shifted = split_exponent_f64(x, &r);
-    r += low;
-    f64 half = fma_f64(shifted - ROUNDER_f64, 0.5, ROUNDER_f64);
-    f64 most = (1 + (r + exp_rest_f64(r))) * power_of_two_f64(bits64(half));
-    return most * power_of_two_f64(bits64(shifted) - bits64(half));
+    return scaled_f64(1 + (r + exp_rest_f64(r)), shifted);
 }
-
-static inline f64 exp_f64(f64 x) { return exp_of_parts_f64(x, 0); }
 
 static inline f64 expm1_f64(f64 x) {
     f64 r, bound = x > 710 ? 710 : x;
@@ -112,9 +112,12 @@ static inline f64 erf_f64(f64 x) {
     return copysign_f64(a < 1 ? fma_f64(a, p, a) : far, x);
 }
 
+/* ... but for the quotient, which is mended as in tanh. */
 static inline f64 sigmoid_f64(f64 x) {
-    f64 e = exp_f64(-abs_f64(x)), top = x < 0 ? e : 1;
-    f64 bottom = 1 + e, low = e - (bottom - 1);
+    f64 r, bound = -abs_f64(x);
+    f64 shifted = split_exponent_f64(bound < -746 ? -746 : bound, &r);
+    f64 e = (1 + (r + exp_rest_f64(r))) * power_of_two_f64(bits64(shifted) + 512) * 0x1p-512;
+    f64 top = x < 0 ? e : 1, bottom = 1 + e, low = e - (bottom - 1);
     f64 inverse = 1 / bottom, y = top * inverse;
     return fma_f64(fma_f64(-y, low, residual_f64(y, bottom, top)), inverse, y);
 }

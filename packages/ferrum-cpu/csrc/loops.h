@@ -9,6 +9,7 @@ typedef uint64_t UNSIGNED_i64;
 #define MIN_i32 INT32_MIN
 #define MIN_i64 INT64_MIN
 
+/* Operands are read before anything is decided: a read that hangs on a condition is no vector code. */
 #define LOOP1(op, T, R, EXPRESSION) \
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const T *x = in[0]; \
@@ -19,14 +20,21 @@ typedef uint64_t UNSIGNED_i64;
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const T *x1 = in[0], *x2 = in[1]; \
         R *y = out; \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (R)EXPRESSION(T, x1[i], x2[i]); \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            T a = x1[i], b = x2[i]; \
+            y[i] = (R)EXPRESSION(T, a, b); \
+        } \
     }
 #define LOOP3(op, C, T, EXPRESSION) \
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const C *x1 = in[0]; \
         const T *x2 = in[1], *x3 = in[2]; \
         T *y = out; \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (T)EXPRESSION(T, x1[i], x2[i], x3[i]); \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            C a = x1[i]; \
+            T b = x2[i], c = x3[i]; \
+            y[i] = (T)EXPRESSION(T, a, b, c); \
+        } \
     }
 
 #define LOOP_WAVE(op, T, R, TURNS) \
@@ -107,8 +115,8 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
 #define SUBTRACT(T, a, b) ((a) - (b))
 #define MULTIPLY(T, a, b) ((a) * (b))
 #define DIVIDE(T, a, b) ((a) / (b))
-#define MAXIMUM(T, a, b) ((a) >= (b) || (a) != (a) ? (a) : (b))
-#define MINIMUM(T, a, b) ((a) <= (b) || (a) != (a) ? (a) : (b))
+#define MAXIMUM(T, a, b) ((a) != (a) ? (a) : (a) >= (b) ? (a) : (b))
+#define MINIMUM(T, a, b) ((a) != (a) ? (a) : (a) <= (b) ? (a) : (b))
 #define TANH_BACKWARD(T, g, out) ((g) * (1 - (out) * (out)))
 #define RELU_BACKWARD(T, g, out) ((out) <= 0 ? 0 : (g))
 #define POW(T, a, b) pow_##T(a, b)
@@ -120,8 +128,10 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
 #define EITHER(T, a, b) (((a) != 0) | ((b) != 0))
 #define ONE_OF(T, a, b) (((a) != 0) != ((b) != 0))
 #define BITS(T) (8 * (int)sizeof(T))
-#define LEFT_SHIFT(T, a, b) ((b) >= 0 && (b) < BITS(T) ? (T)((UNSIGNED_##T)(a) << ((b) & 63)) : 0)
-#define RIGHT_SHIFT(T, a, b) ((b) >= 0 && (b) < BITS(T) ? (a) >> (b) : (a) < 0 ? -1 : 0)
+#define FITS(T, b) ((UNSIGNED_##T)(b) < (UNSIGNED_##T)BITS(T))
+#define LEFT_SHIFT(T, a, b) (FITS(T, b) ? (T)((UNSIGNED_##T)(a) << ((b) & (BITS(T) - 1))) : 0)
+#define RIGHT_SHIFT(T, a, b) \
+    (FITS(T, b) ? (a) >> ((b) & (BITS(T) - 1)) : MIN_##T < 0 ? (a) >> (BITS(T) - 1) : 0)
 #define EQUAL(T, a, b) ((a) == (b))
 #define NOT_EQUAL(T, a, b) ((a) != (b))
 #define LESS(T, a, b) ((a) < (b))
@@ -134,12 +144,12 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
     static inline T floor_divide_of_##T(T a, T b) { \
         if (b == 0) return 0; \
         if (MIN_##T < 0 && b == (T)-1) return (T)NEGATIVE_WHOLE(T, a); \
-        return (T)(a / b - ((a % b != 0) & ((a % b < 0) != (b < 0)))); \
+        return (T)(a / b - ((a % b != 0) & (((a % b ^ b) & MIN_##T) != 0))); \
     } \
     static inline T remainder_of_##T(T a, T b) { \
         if (b == 0 || (MIN_##T < 0 && b == (T)-1)) return 0; \
         T rest = (T)(a % b); \
-        return (T)(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest); \
+        return (T)(rest != 0 && ((rest ^ b) & MIN_##T) ? rest + b : rest); \
     }
 DIVISION_WHOLE(u8) DIVISION_WHOLE(i8) DIVISION_WHOLE(i16) DIVISION_WHOLE(i32) DIVISION_WHOLE(i64)
 
@@ -198,7 +208,16 @@ TRUTH(LOOP2, loop_logical_xor, ONE_OF)
 /* ---- three operands */
 
 #define WHERE(T, c, a, b) ((c) ? (a) : (b))
-#define CLIP(T, a, low, high) MINIMUM(T, MAXIMUM(T, a, low), high)
+#define CLIP(T, a, low, high) clip_of_##T(a, low, high)
+/* the minimum of high and the maximum of low and a, but written so, it would be no vector code */
+#define CLIP_OF(T) \
+    static inline T clip_of_##T(T a, T low, T high) { \
+        T raised = a >= low ? a : low; \
+        raised = a != a ? a : raised; \
+        T lowered = raised <= high ? raised : high; \
+        return raised != raised ? raised : lowered; \
+    }
+CLIP_OF(u8) CLIP_OF(i8) CLIP_OF(i16) CLIP_OF(i32) CLIP_OF(i64) CLIP_OF(f32) CLIP_OF(f64)
 
 LOOP3(loop_where, b8, u8, WHERE) LOOP3(loop_where, b8, i16, WHERE) LOOP3(loop_where, b8, i32, WHERE)
 LOOP3(loop_where, b8, i64, WHERE)

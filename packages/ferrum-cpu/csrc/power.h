@@ -60,13 +60,25 @@ static inline f64 long_log_f64(f64 x, f64 *low) {
     return high;
 }
 
+/* e^(x + low), and the roundings of r and of 1 + r are not lost */
+static inline f64 exp_of_parts_f64(f64 x, f64 low) {
+    f64 shifted = fma_f64(x, 0x1.71547652b82fep0, ROUNDER_f64), k = shifted - ROUNDER_f64;
+    f64 high = fma_f64(-k, 0x1.62e42feep-1, x);
+    low = fma_f64(-k, 0x1.a39ef35793c76p-33, low);
+    f64 r = high + low, sum = 1 + r;
+    low = (low - (r - high)) + ((1 - sum) + r);
+    return scaled_f64(sum + (low + exp_rest_f64(r)), shifted);
+}
+
 static inline f64 pow_f64(f64 x, f64 y) {
     f64 log_low, log = long_log_f64(x, &log_low);
     /* an infinite y is as good as 2^70: |log| is 2^-54 at least, or 0 */
     f64 bound = y > 0x1p70 ? 0x1p70 : y;
     bound = bound < -0x1p70 ? -0x1p70 : bound;
     f64 t = bound * log, low = fma_f64(bound, log_low, product_rest_f64(bound, log, t));
-    f64 result = exp_of_parts_f64(t, abs_f64(t) < 800 ? low : 0);
+    low = abs_f64(t) < 750 ? low : 0;
+    t = t > 750 ? 750 : t;
+    f64 result = exp_of_parts_f64(t < -750 ? -750 : t, low);
     return power_rules_f64(x, y, result);
 }
 
