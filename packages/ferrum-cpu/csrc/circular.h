@@ -1,7 +1,7 @@
 /* Sine and cosine. A loop leaves arguments of LARGE and more as they are, and then repairs them one
    by one: a sine is at most 1, so they can be told from results even where a loop works in place. */
 
-#define LARGE_f32 0x1p20f
+#define LARGE_f32 0x1p17f
 #define LARGE_f64 0x1p30
 
 /* The sine of the angle r and a multiple of right angles, `turns`, of which the last two bits count.
