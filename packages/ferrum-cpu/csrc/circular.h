@@ -1,11 +1,10 @@
-/* Sine and cosine. A loop leaves arguments of LARGE and more as they are, and then repairs them one
-   by one: a sine is at most 1, so they can be told from results even where a loop works in place. */
+/* Sine and cosine. A loop leaves arguments of LARGE and more as they are, and then repairs them
+   one by one: a sine is at most 1, so they can be told from results even in place. */
 
 #define LARGE_f32 0x1p17f
 #define LARGE_f64 0x1p30
 
-/* The sine of the angle r and a multiple of right angles, `turns`, of which the last two bits count.
-   Both polynomials are for |r| <= pi / 4. */
+/* The sine of the angle r and a multiple of right angles, `turns`, whose last two bits count. Both polynomials are for |r| <= pi / 4. */
 static inline f32 turned_f32(f32 r, uint32_t turns) {
     f32 square = r * r;
     f32 p = POLY_2(f32, square, -0x1.555546p-3f, 0x1.110774p-7f, -0x1.9951fcp-13f);
@@ -30,8 +29,8 @@ static inline f64 turned_f64(f64 r, f64 low, uint64_t turns) {
     return double_of(bits64(y) ^ (turns & 2) << 62);
 }
 
-/* x less its nearest multiple of pi / 2, which is in three parts (Cody and Waite), for float32 of one
-   sign, so that -0 stays what it is. Taking away the
+/* x less its nearest multiple of pi / 2, which is in three parts (Cody and Waite), in float32 of
+   one sign, so that -0 stays what it is. Taking away the
    first leaves no rounding: what is left has no more bits than a float. */
 static inline f32 wave_f32(f32 x, uint32_t turns) {
     f32 shifted = fma_f32(x, 0x1.45f306p-1f, ROUNDER_f32), k = shifted - ROUNDER_f32;

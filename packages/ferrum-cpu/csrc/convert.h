@@ -72,7 +72,9 @@ static inline f32 to_odd(f64 x) {
 }
 
 /* What x86 answers where an integer cannot hold a float. */
-static inline i32 f64_to_i32(f64 x) { return x > -2147483649.0 && x < 2147483648.0 ? (i32)x : INT32_MIN; }
+static inline i32 f64_to_i32(f64 x) {
+    return x > -2147483649.0 && x < 2147483648.0 ? (i32)x : INT32_MIN;
+}
 static inline i64 f64_to_i64(f64 x) {
     return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (i64)x : INT64_MIN;
 }
@@ -117,7 +119,7 @@ static inline i64 f64_to_i64(f64 x) {
     }
 #define ODD_bf16(x) f32_to_bf16(to_odd(x))
 
-/* float16 to and from float32, which F16C does for a vector at a time; the compiler does not know. */
+/* float16 to and from float32, a vector at a time, which GCC 12 does not do by itself. */
 static void f16_to_f32_all(void *out, const void *in, intptr_t n) {
     f32 *y = out;
     const f16 *x = in;

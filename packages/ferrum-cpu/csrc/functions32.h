@@ -13,7 +13,8 @@ static inline f32 power_of_two_f32(uint32_t bits) { return float_of((bits << 23)
 
 /* e^r - 1 - r for |r| <= ln 2 / 2 */
 static inline f32 exp_rest_f32(f32 r) {
-    return r * r * POLY_4(f32, r, 0.5f, 0x1.55549p-3f, 0x1.5554cp-5f, 0x1.123ae2p-7f, 0x1.6d7b54p-10f);
+    return r * r *
+           POLY_4(f32, r, 0.5f, 0x1.55549p-3f, 0x1.5554cp-5f, 0x1.123ae2p-7f, 0x1.6d7b54p-10f);
 }
 
 static inline f32 exp_f32(f32 x) {

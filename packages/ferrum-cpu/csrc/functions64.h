@@ -6,7 +6,9 @@ static inline f64 split_exponent_f64(f64 x, f64 *r) {
     return shifted;
 }
 
-static inline f64 power_of_two_f64(uint64_t bits) { return double_of((bits << 52) + (1023ull << 52)); }
+static inline f64 power_of_two_f64(uint64_t bits) {
+    return double_of((bits << 52) + (1023ull << 52));
+}
 
 static inline f64 exp_rest_f64(f64 r) {
     return r * r *
@@ -39,8 +41,8 @@ static inline f64 expm1_f64(f64 x) {
     return abs_f64(x) < 0x1p-54 ? x : 2 * y;
 }
 
-/* Return k. AVX2 has neither a signed shift nor a conversion of 64-bit integers: the exponent, which
-   is not negative, becomes the low bits of 2^52. */
+/* Return k. AVX2 has neither a signed shift nor a conversion of 64-bit integers: the exponent,
+   which is not negative, becomes the low bits of 2^52. */
 static inline f64 split_significand_f64(f64 x, f64 *f) {
     const uint64_t root = 0x3fe6a09e667f3bcd;
     uint64_t bits = bits64(x) - root + (1023ull << 52);

@@ -9,7 +9,7 @@ typedef uint64_t UNSIGNED_i64;
 #define MIN_i32 INT32_MIN
 #define MIN_i64 INT64_MIN
 
-/* Operands are read before anything is decided: a read that hangs on a condition is no vector code. */
+/* Operands are read before anything is decided: a conditional read is no vector code. */
 #define LOOP1(op, T, R, EXPRESSION) \
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const T *x = in[0]; \
@@ -43,7 +43,8 @@ typedef uint64_t UNSIGNED_i64;
     }
 
 /* L is LOOP1 or LOOP2; results of the same dtype, or of bool. */
-#define WHOLE(L, op, E) L(op, u8, u8, E) L(op, i8, i8, E) L(op, i16, i16, E) L(op, i32, i32, E) L(op, i64, i64, E)
+#define WHOLE(L, op, E) \
+    L(op, u8, u8, E) L(op, i8, i8, E) L(op, i16, i16, E) L(op, i32, i32, E) L(op, i64, i64, E)
 #define REAL(L, op, E) L(op, f32, f32, E) L(op, f64, f64, E)
 #define TRUTH(L, op, E) \
     L(op, b8, b8, E) L(op, u8, b8, E) L(op, i8, b8, E) L(op, i16, b8, E) L(op, i32, b8, E) \

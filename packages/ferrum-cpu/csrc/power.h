@@ -99,7 +99,8 @@ static inline f64 pow_f64(f64 x, f64 y) {
 static inline f32 atan_f32(f32 x) {
     f32 square = x * x;
     f32 p = POLY_8(f32, square, -0x1.55553ep-2f, 0x1.9991e4p-3f, -0x1.2420a8p-3f, 0x1.c0906ap-4f,
-                   -0x1.581f2ep-4f, 0x1.da9932p-5f, -0x1.fe9d9cp-6f, 0x1.6597eep-7f, -0x1.d6507ap-10f);
+                   -0x1.581f2ep-4f, 0x1.da9932p-5f, -0x1.fe9d9cp-6f, 0x1.6597eep-7f,
+                   -0x1.d6507ap-10f);
     return fma_f32(x * square, p, x);
 }
 
