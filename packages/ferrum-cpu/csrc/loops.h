@@ -9,6 +9,7 @@ typedef uint64_t UNSIGNED_i64;
 #define MIN_i32 INT32_MIN
 #define MIN_i64 INT64_MIN
 
+/* Operands are read before anything is decided: a conditional read is no vector code. */
 #define LOOP1(op, T, R, EXPRESSION) \
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const T *x = in[0]; \
@@ -19,40 +20,35 @@ typedef uint64_t UNSIGNED_i64;
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const T *x1 = in[0], *x2 = in[1]; \
         R *y = out; \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (R)EXPRESSION(T, x1[i], x2[i]); \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            T a = x1[i], b = x2[i]; \
+            y[i] = (R)EXPRESSION(T, a, b); \
+        } \
     }
 #define LOOP3(op, C, T, EXPRESSION) \
     static void op##_##T(void *out, const void *const *in, intptr_t n) { \
         const C *x1 = in[0]; \
         const T *x2 = in[1], *x3 = in[2]; \
         T *y = out; \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (T)EXPRESSION(T, x1[i], x2[i], x3[i]); \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            C a = x1[i]; \
+            T b = x2[i], c = x3[i]; \
+            y[i] = (T)EXPRESSION(T, a, b, c); \
+        } \
+    }
+
+#define LOOP_WAVE(op, T, R, TURNS) \
+    static void op##_##T(void *out, const void *const *in, intptr_t n) { \
+        wave_all_##T(out, in[0], n, TURNS); \
     }
 
 /* L is LOOP1 or LOOP2; results of the same dtype, or of bool. */
-#define WHOLE(L, op, E) L(op, u8, u8, E) L(op, i8, i8, E) L(op, i16, i16, E) L(op, i32, i32, E) L(op, i64, i64, E)
+#define WHOLE(L, op, E) \
+    L(op, u8, u8, E) L(op, i8, i8, E) L(op, i16, i16, E) L(op, i32, i32, E) L(op, i64, i64, E)
 #define REAL(L, op, E) L(op, f32, f32, E) L(op, f64, f64, E)
 #define TRUTH(L, op, E) \
     L(op, b8, b8, E) L(op, u8, b8, E) L(op, i8, b8, E) L(op, i16, b8, E) L(op, i32, b8, E) \
     L(op, i64, b8, E) L(op, f32, b8, E) L(op, f64, b8, E)
-
-/* Functions of libm that the compiler knows, by type. */
-#define floor_f32 __builtin_floorf
-#define floor_f64 __builtin_floor
-#define ceil_f32 __builtin_ceilf
-#define ceil_f64 __builtin_ceil
-#define trunc_f32 __builtin_truncf
-#define trunc_f64 __builtin_trunc
-#define round_f32 __builtin_rintf
-#define round_f64 __builtin_rint
-#define sqrt_f32 __builtin_sqrtf
-#define sqrt_f64 __builtin_sqrt
-#define abs_f32 __builtin_fabsf
-#define abs_f64 __builtin_fabs
-#define fmod_f32 fmodf
-#define fmod_f64 fmod
-#define copysign_f32 __builtin_copysignf
-#define copysign_f64 __builtin_copysign
 
 /* ---- one operand */
 
@@ -79,8 +75,6 @@ typedef uint64_t UNSIGNED_i64;
 #define EXPM1(T, a) expm1_##T(a)
 #define LOG(T, a) log_##T(a)
 #define LOG1P(T, a) log1p_##T(a)
-#define SIN(T, a) sin_##T(a)
-#define COS(T, a) cos_##T(a)
 #define TANH(T, a) tanh_##T(a)
 #define ERF(T, a) erf_##T(a)
 #define SIGMOID(T, a) sigmoid_##T(a)
@@ -101,7 +95,7 @@ REAL(LOOP1, loop_trunc, TRUNC) REAL(LOOP1, loop_round, ROUND)
 REAL(LOOP1, loop_sqrt, SQRT) REAL(LOOP1, loop_reciprocal, RECIPROCAL) REAL(LOOP1, loop_rsqrt, RSQRT)
 REAL(LOOP1, loop_exp, EXP) REAL(LOOP1, loop_expm1, EXPM1)
 REAL(LOOP1, loop_log, LOG) REAL(LOOP1, loop_log1p, LOG1P)
-REAL(LOOP1, loop_sin, SIN) REAL(LOOP1, loop_cos, COS)
+REAL(LOOP_WAVE, loop_sin, 0) REAL(LOOP_WAVE, loop_cos, 1)
 REAL(LOOP1, loop_tanh, TANH) REAL(LOOP1, loop_erf, ERF) REAL(LOOP1, loop_sigmoid, SIGMOID)
 WHOLE(LOOP1, loop_bitwise_invert, INVERT) LOOP1(loop_bitwise_invert, b8, b8, NOT)
 TRUTH(LOOP1, loop_logical_not, NOT)
@@ -122,8 +116,8 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
 #define SUBTRACT(T, a, b) ((a) - (b))
 #define MULTIPLY(T, a, b) ((a) * (b))
 #define DIVIDE(T, a, b) ((a) / (b))
-#define MAXIMUM(T, a, b) ((a) >= (b) || (a) != (a) ? (a) : (b))
-#define MINIMUM(T, a, b) ((a) <= (b) || (a) != (a) ? (a) : (b))
+#define MAXIMUM(T, a, b) ((a) != (a) ? (a) : (a) >= (b) ? (a) : (b))
+#define MINIMUM(T, a, b) ((a) != (a) ? (a) : (a) <= (b) ? (a) : (b))
 #define TANH_BACKWARD(T, g, out) ((g) * (1 - (out) * (out)))
 #define RELU_BACKWARD(T, g, out) ((out) <= 0 ? 0 : (g))
 #define POW(T, a, b) pow_##T(a, b)
@@ -135,8 +129,10 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
 #define EITHER(T, a, b) (((a) != 0) | ((b) != 0))
 #define ONE_OF(T, a, b) (((a) != 0) != ((b) != 0))
 #define BITS(T) (8 * (int)sizeof(T))
-#define LEFT_SHIFT(T, a, b) ((b) >= 0 && (b) < BITS(T) ? (T)((UNSIGNED_##T)(a) << ((b) & 63)) : 0)
-#define RIGHT_SHIFT(T, a, b) ((b) >= 0 && (b) < BITS(T) ? (a) >> (b) : (a) < 0 ? -1 : 0)
+#define FITS(T, b) ((UNSIGNED_##T)(b) < (UNSIGNED_##T)BITS(T))
+#define LEFT_SHIFT(T, a, b) (FITS(T, b) ? (T)((UNSIGNED_##T)(a) << ((b) & (BITS(T) - 1))) : 0)
+#define RIGHT_SHIFT(T, a, b) \
+    (FITS(T, b) ? (a) >> ((b) & (BITS(T) - 1)) : MIN_##T < 0 ? (a) >> (BITS(T) - 1) : 0)
 #define EQUAL(T, a, b) ((a) == (b))
 #define NOT_EQUAL(T, a, b) ((a) != (b))
 #define LESS(T, a, b) ((a) < (b))
@@ -149,12 +145,12 @@ LOOP1(loop_isfinite, f32, b8, IS_FINITE) LOOP1(loop_isfinite, f64, b8, IS_FINITE
     static inline T floor_divide_of_##T(T a, T b) { \
         if (b == 0) return 0; \
         if (MIN_##T < 0 && b == (T)-1) return (T)NEGATIVE_WHOLE(T, a); \
-        return (T)(a / b - ((a % b != 0) & ((a % b < 0) != (b < 0)))); \
+        return (T)(a / b - ((a % b != 0) & (((a % b ^ b) & MIN_##T) != 0))); \
     } \
     static inline T remainder_of_##T(T a, T b) { \
         if (b == 0 || (MIN_##T < 0 && b == (T)-1)) return 0; \
         T rest = (T)(a % b); \
-        return (T)(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest); \
+        return (T)(rest != 0 && ((rest ^ b) & MIN_##T) ? rest + b : rest); \
     }
 DIVISION_WHOLE(u8) DIVISION_WHOLE(i8) DIVISION_WHOLE(i16) DIVISION_WHOLE(i32) DIVISION_WHOLE(i64)
 
@@ -213,7 +209,16 @@ TRUTH(LOOP2, loop_logical_xor, ONE_OF)
 /* ---- three operands */
 
 #define WHERE(T, c, a, b) ((c) ? (a) : (b))
-#define CLIP(T, a, low, high) MINIMUM(T, MAXIMUM(T, a, low), high)
+#define CLIP(T, a, low, high) clip_of_##T(a, low, high)
+/* the minimum of high and the maximum of low and a, but written so, it would be no vector code */
+#define CLIP_OF(T) \
+    static inline T clip_of_##T(T a, T low, T high) { \
+        T raised = a >= low ? a : low; \
+        raised = a != a ? a : raised; \
+        T lowered = raised <= high ? raised : high; \
+        return raised != raised ? raised : lowered; \
+    }
+CLIP_OF(u8) CLIP_OF(i8) CLIP_OF(i16) CLIP_OF(i32) CLIP_OF(i64) CLIP_OF(f32) CLIP_OF(f64)
 
 LOOP3(loop_where, b8, u8, WHERE) LOOP3(loop_where, b8, i16, WHERE) LOOP3(loop_where, b8, i32, WHERE)
 LOOP3(loop_where, b8, i64, WHERE)
