@@ -21,6 +21,6 @@ int copy_into(uintptr_t x, uintptr_t out) {
 
 uintptr_t front_table(void) {
     static const Table table = {&isa,   elementwise, elementwise_inputs,
-                                matmul, pool_take,   pool_give};
+                                matmul, linear,      pool_take, pool_give};
     return (uintptr_t)&table;
 }

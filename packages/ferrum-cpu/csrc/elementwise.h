@@ -58,7 +58,4 @@ int read_array(uintptr_t array, View *view);
 /* Copy x, in any layout, into out of the same shape, converted to its dtype. */
 int convert_view(const View *x, const View *out);
 
-/* Products of the matrices of two stacks, into a dense stack. */
-int matmul(const View *a, const View *b, const View *out);
-
 #endif

@@ -3,11 +3,13 @@
 #define FERRUM_ISA_H
 
 #include "elementwise.h"
+#include "gemm.h"
 
 typedef struct {
     const char *name;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
+    Product product[DTYPES];
 } Isa;
 
 extern const Isa isa_scalar, isa_avx2, isa_avx512;

@@ -25,9 +25,11 @@ typedef double f64;
 #include "convert.h"
 #include "functions.h"
 #include "loops.h"
+#include "gemm_loops.h"
 
 const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
+    .product = PRODUCT_TABLE,
 };
