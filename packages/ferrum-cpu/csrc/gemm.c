@@ -148,7 +148,7 @@ static int dense_copy(const View *x, int leading, View *copy, intptr_t *shape,
     *copy = (View){pool_take((size_t)step), shape, strides, x->axes, x->dtype};
     View once = *x;
     once.shape = shape;
-    return copy->data ? convert_view(&once, copy) : NO_MEMORY;
+    return copy->data ? copy_view(&once, copy) : NO_MEMORY;
 }
 
 /* Add up the results of the parts of k in order, and the bias. */
