@@ -11,7 +11,14 @@ setup(
             ["csrc/front.c"],
             include_dirs=["csrc", np.get_include()],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
-            depends=["csrc/base.h", "csrc/arrays.h", "csrc/elementwise.h", "csrc/gemm.h", "csrc/isa.h", "csrc/front.h"],
+            depends=[
+                "csrc/base.h",
+                "csrc/arrays.h",
+                "csrc/elementwise.h",
+                "csrc/gemm.h",
+                "csrc/isa.h",
+                "csrc/front.h",
+            ],
             py_limited_api=True,
         )
     ],

@@ -54,12 +54,10 @@ def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
 def arange(*, start: float, stop: float, step: float, dtype: DType) -> Any:
     """Return start + i * step, computed in float64 or int64."""
     out = _front.empty((math.ceil((stop - start) / step),), dtype)
-    if not (isinstance(start, int) and isinstance(step, int)):
-        code = lib.arange_floats(id(out), start, step)
-    elif start in _WHOLE and step in _WHOLE:
+    if type(start) is type(step) is int and start in _WHOLE and step in _WHOLE:
         code = lib.arange_whole(id(out), start, step)
     else:
-        return reference.arange(start=start, stop=stop, step=step, dtype=dtype)
+        code = lib.arange_floats(id(out), float(start), float(step))
     return NotImplemented if code else out
 
 
