@@ -75,7 +75,8 @@ static void turn(int size, char *to, intptr_t to_line, const char *from, intptr_
 static void turn_strip(void *context, intptr_t number) {
     const Turn *job = context;
     intptr_t side = LINE / job->size, wide = TOGETHER * side, other = number / job->strips;
-    intptr_t first = number % job->strips * wide, end = smaller(job->shape[job->outer], first + wide);
+    intptr_t first = number % job->strips * wide;
+    intptr_t end = smaller(job->shape[job->outer], first + wide);
     const char *from = job->from;
     char *to = job->to;
     for (int axis = job->axes - 1; axis >= 0; axis--) {

@@ -127,7 +127,7 @@ static void choose_tiles(Job *job) {
         *side = (*side / 2 + 31) / 32 * 32;
     }
     double each = (double)job->tile_rows * (double)job->tile_columns * (double)k;
-    job->group = each >= WORTH_A_THREAD ? 1 : (intptr_t)(WORTH_A_THREAD / larger(1, (intptr_t)each));
+    job->group = each >= WORTH_A_THREAD ? 1 : (intptr_t)(WORTH_A_THREAD / each);
     job->parts = 1;
     if ((job->method == BY_BLAS || job->method == BY_VECTOR) && job->stacks == 1 && k >= 4096 &&
         job->tiles_down * job->tiles_across < 4 && each * 2 > WORTH_A_THREAD)

@@ -52,8 +52,9 @@ static void pack_along(uint32_t *to, const uint16_t *from, intptr_t line, intptr
         for (intptr_t l = 0; l < k; l += 32) {
             __mmask32 part = k - l < 32 ? (1u << (k - l)) - 1 : ~0u;
             for (int i = 0; i < 16; i++)
-                x[i] = i + first < lines ? _mm512_maskz_loadu_epi16(part, from + (i + first) * line + l)
-                                         : _mm512_setzero_si512();
+                x[i] = i + first < lines
+                           ? _mm512_maskz_loadu_epi16(part, from + (i + first) * line + l)
+                           : _mm512_setzero_si512();
             turn(x);
             for (intptr_t i = 0; i < 16 && l + 2 * i < k; i++) {
                 uint32_t *row = to + (l / 2 + i) * width + first;
@@ -70,7 +71,8 @@ static void pack_across(uint32_t *to, const uint16_t *from, intptr_t step, intpt
                         intptr_t k, int width) {
     __mmask32 part = lines < 32 ? (1u << lines) - 1 : ~0u;
     for (intptr_t l = 0; l < k; l += 2, to += width) {
-        __m512i even = _mm512_maskz_loadu_epi16(part, from + l * step), odd = _mm512_setzero_si512();
+        __m512i even = _mm512_maskz_loadu_epi16(part, from + l * step);
+        __m512i odd = _mm512_setzero_si512();
         if (l + 1 < k)
             odd = _mm512_maskz_loadu_epi16(part, from + (l + 1) * step);
         __m512i low = _mm512_or_si512(
@@ -122,7 +124,8 @@ static void block(intptr_t pairs, const uint32_t *a, const uint32_t *b, float *s
         sum[i][1] = more ? _mm512_loadu_ps(sums + i * lead + 16) : _mm512_setzero_ps();
     }
     for (intptr_t l = 0; l < pairs; l++, a += ROWS, b += COLUMNS) {
-        __m512bh left = (__m512bh)_mm512_loadu_si512(b), right = (__m512bh)_mm512_loadu_si512(b + 16);
+        __m512bh left = (__m512bh)_mm512_loadu_si512(b);
+        __m512bh right = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++) {
             __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[i]);
