@@ -1,9 +1,9 @@
 """The two extension modules; everything else is in pyproject.toml."""
 
+from pathlib import Path
+
 import numpy as np
 from setuptools import Extension, setup
-
-HEADERS = ["arrays", "base", "elementwise", "front", "front_internal", "isa"]
 
 setup(
     cffi_modules=["build_kernels.py:ffi"],
@@ -13,13 +13,7 @@ setup(
             ["csrc/front.c", "csrc/front_views.c"],
             include_dirs=["csrc", np.get_include()],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
-            depends=[
-                "csrc/base.h",
-                "csrc/arrays.h",
-                "csrc/elementwise.h",
-                "csrc/front.h",
-                "csrc/front_internal.h",
-            ],
+            depends=[str(path) for path in Path("csrc").glob("*.h")],
             py_limited_api=True,
         )
     ],

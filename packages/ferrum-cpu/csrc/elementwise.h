@@ -55,10 +55,9 @@ int elementwise_inputs(int op);
 /* Fill in the view of an array that Python passed by its id(); return whether kernels know it. */
 int read_array(uintptr_t array, View *view);
 
-/* Copy x, in any layout, into out of the same shape, converted to its dtype. */
+/* Copy x, in any layout and broadcast, into out, converted to its dtype. */
 int convert_view(const View *x, const View *out);
-
-/* Products of the matrices of two stacks, into a dense stack. */
-int matmul(const View *a, const View *b, const View *out);
+/* The same, the fast way round where one of the two is transposed. */
+int copy_view(const View *x, const View *out);
 
 #endif

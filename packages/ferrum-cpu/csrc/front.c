@@ -325,8 +325,28 @@ static PyObject *call_in_place(PyObject *self, PyObject *const *args, Py_ssize_t
 
 /* ---- matrix products */
 
+/* Make the result of a product, whose operands fit, and compute it. */
+static PyObject *finish_product(int is_linear, const char *op, const View *a, const View *b,
+                                const View *bias, int axes, const intptr_t *shape) {
+    PyObject *result = new_array(op, axes, shape, a->dtype);
+    if (!result)
+        return NULL;
+    View out;
+    view_of((PyArrayObject *)result, &out, bfloat16_number);
+    intptr_t work = count_of(&out);
+    int is_long = __builtin_mul_overflow(work, a->shape[a->axes - 1], &work) || work > LONG_CALL;
+    PyThreadState *state = is_long ? PyEval_SaveThread() : NULL;
+    int code = is_linear ? table->linear(a, b, bias, &out) : table->matmul(a, b, bias, &out);
+    if (is_long)
+        PyEval_RestoreThread(state);
+    if (code == OK)
+        return result;
+    Py_DECREF(result);
+    return code == NO_MEMORY ? no_room(op, work) : declined();
+}
+
 static PyObject *call_matmul(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    View a, b, out;
+    View a, b;
     intptr_t shape[MAX_AXES];
     (void)self;
     if (count != 2 || !PyArray_Check(args[0]) || !PyArray_Check(args[1]) ||
@@ -345,27 +365,28 @@ static PyObject *call_matmul(PyObject *self, PyObject *const *args, Py_ssize_t c
             return declined();
         shape[axes - i] = of_a == 1 ? of_b : of_a;
     }
-    PyObject *result = new_array("matmul", axes, shape, a.dtype);
-    if (!result)
-        return NULL;
-    view_of((PyArrayObject *)result, &out, bfloat16_number);
-    intptr_t work = count_of(&out);
-    if (!__builtin_mul_overflow(work, a.shape[a.axes - 1], &work) && work < LONG_CALL) {
-        if (table->matmul(&a, &b, &out) == OK)
-            return result;
-    } else {
-        PyThreadState *state = PyEval_SaveThread();
-        int code = table->matmul(&a, &b, &out);
-        PyEval_RestoreThread(state);
-        if (code == OK)
-            return result;
-        if (code == NO_MEMORY) {
-            Py_DECREF(result);
-            return no_room("matmul", 0);
-        }
-    }
-    Py_DECREF(result);
-    return declined();
+    return finish_product(0, "matmul", &a, &b, NULL, axes, shape);
+}
+
+/* x Wᵀ + b, or without b where it is None. */
+static PyObject *call_linear(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    View x, weight, bias;
+    intptr_t shape[MAX_AXES];
+    (void)self;
+    if (count != 3 || !PyArray_Check(args[0]) || !PyArray_Check(args[1]) ||
+        !view_of((PyArrayObject *)args[0], &x, bfloat16_number) ||
+        !view_of((PyArrayObject *)args[1], &weight, bfloat16_number) ||
+        x.dtype != weight.dtype || x.dtype == BOOL || x.axes < 1 || weight.axes != 2 ||
+        x.shape[x.axes - 1] != weight.shape[1])
+        return declined();
+    if (args[2] != Py_None &&
+        (!PyArray_Check(args[2]) || !view_of((PyArrayObject *)args[2], &bias, bfloat16_number) ||
+         bias.dtype != x.dtype || bias.axes != 1 || bias.shape[0] != weight.shape[0]))
+        return declined();
+    memcpy(shape, x.shape, (size_t)x.axes * sizeof(intptr_t));
+    shape[x.axes - 1] = weight.shape[0];
+    return finish_product(1, "linear", &x, &weight, args[2] == Py_None ? NULL : &bias, x.axes,
+                          shape);
 }
 
 /* ---- for the kernels that are called through cffi */
@@ -438,6 +459,8 @@ static PyMethodDef methods[] = {
     {"elementwise_kernel", elementwise_kernel, METH_O, "Return the kernel of an elementwise op."},
     {"in_place_kernel", in_place_kernel, METH_O, "Return the kernel that writes its first operand."},
     {"matmul", (PyCFunction)(void (*)(void))call_matmul, METH_FASTCALL, "Return matrix products."},
+    {"linear", (PyCFunction)(void (*)(void))call_linear, METH_FASTCALL,
+     "linear(x, weight, bias): return x times the transposed weight, plus bias if not None."},
     {"empty", (PyCFunction)(void (*)(void))call_empty, METH_FASTCALL,
      "empty(shape, dtype): return a new array, not filled, from the pool if it is large."},
     {NULL, NULL, 0, NULL}};

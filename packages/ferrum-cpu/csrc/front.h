@@ -8,7 +8,8 @@ typedef struct {
     const Isa *const *isa;
     int (*elementwise)(int op, int dtype, const View *in, const View *out);
     int (*elementwise_inputs)(int op);
-    int (*matmul)(const View *a, const View *b, const View *out);
+    int (*matmul)(const View *a, const View *b, const View *bias, const View *out);
+    int (*linear)(const View *x, const View *weight, const View *bias, const View *out);
     void *(*pool_take)(size_t bytes);
     void (*pool_give)(void *block);
 } Table;

@@ -1,114 +1,31 @@
-/* Products of matrices: BLAS on tiles that the shapes alone decide, each by one thread, so that
-   bits do not depend on how many threads there are. The library is loaded by name at run time
-   (OpenBLAS or MKL), always by the same road. */
-#define _GNU_SOURCE
+/* Products of the matrices of stacks. A result is cut into tiles that the shapes alone decide, and
+   each tile is computed by one thread: bits do not depend on how many threads there are. */
+#include "gemm.h"
 #include "isa.h"
-#include "kernels.h"
 
-#include <dlfcn.h>
 #include <limits.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <string.h>
 
-enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+/* Multiplications below which the plain loop beats BLAS, and from which a thread of its own pays
+   for a group of tiles. */
+#define SMALL 16384
+#define SMALL_VECTOR 2048
+#define WORTH_A_THREAD 131072.0
 
-typedef void (*Sgemm)(int, int, int, int, int, int, float, const float *, int, const float *, int,
-                      float, float *, int);
-typedef void (*Dgemm)(int, int, int, int, int, int, double, const double *, int, const double *,
-                      int, double, double *, int);
-
-static struct {
-    Sgemm sgemm;
-    Dgemm dgemm;
-    char *(*corename)(void);
-} blas;
-
-static void *symbol(void *library, const char *prefix, const char *name) {
-    char full[128];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    return dlsym(library, full);
-}
-
-const char *blas_load(const char *path, const char *prefix) {
-    void *library = dlopen(path, RTLD_LOCAL | RTLD_NOW);
-    if (!library)
-        return dlerror();
-    void (*set_threads)(int) = (void (*)(int))symbol(library, prefix, "openblas_set_num_threads");
-    if (!set_threads)
-        set_threads = (void (*)(int))symbol(library, prefix, "MKL_Set_Num_Threads");
-    Sgemm sgemm = (Sgemm)symbol(library, prefix, "cblas_sgemm");
-    Dgemm dgemm = (Dgemm)symbol(library, prefix, "cblas_dgemm");
-    if (!sgemm || !dgemm)
-        return "it has no cblas_sgemm and cblas_dgemm";
-    if (set_threads)
-        set_threads(1);
-    blas.sgemm = sgemm;
-    blas.dgemm = dgemm;
-    blas.corename = (char *(*)(void))symbol(library, prefix, "openblas_get_corename");
-    return NULL;
-}
-
-const char *blas_kernel(void) { return blas.corename ? blas.corename() : NULL; }
-
-/* ---- one product of two matrices */
-
-/* A matrix of a stack: where it starts, and its strides in elements. */
 typedef struct {
-    const char *data;
-    intptr_t rows, columns, row_stride, column_stride;
-} Matrix;
-
-/* Products smaller than this, in multiplications, are done by a plain loop: getting into BLAS
-   costs more. */
-#define SMALL 2048
-
-#define PLAIN_PRODUCT(T, A) \
-    static void product_##T(const Matrix *a, const Matrix *b, T *out) { \
-        for (intptr_t i = 0; i < a->rows; i++, out += b->columns) { \
-            const T *x = (const T *)a->data + i * a->row_stride; \
-            for (intptr_t j = 0; j < b->columns; j++) \
-                out[j] = 0; \
-            for (intptr_t l = 0; l < a->columns; l++) { \
-                const T *y = (const T *)b->data + l * b->row_stride; \
-                A factor = (A)x[l * a->column_stride]; \
-                if (b->column_stride == 1) \
-                    for (intptr_t j = 0; j < b->columns; j++) \
-                        out[j] = (T)((A)out[j] + factor * (A)y[j]); \
-                else \
-                    for (intptr_t j = 0; j < b->columns; j++) \
-                        out[j] = (T)((A)out[j] + factor * (A)y[j * b->column_stride]); \
-            } \
-        } \
-    }
-PLAIN_PRODUCT(float, float)
-PLAIN_PRODUCT(double, double)
-PLAIN_PRODUCT(uint8_t, uint32_t)
-PLAIN_PRODUCT(int8_t, uint32_t)
-PLAIN_PRODUCT(int16_t, uint32_t)
-PLAIN_PRODUCT(int32_t, uint32_t)
-PLAIN_PRODUCT(int64_t, uint64_t)
-
-static void product(int dtype, const Matrix *a, const Matrix *b, char *out) {
-    switch (dtype) {
-    case U8: product_uint8_t(a, b, (uint8_t *)out); break;
-    case I8: product_int8_t(a, b, (int8_t *)out); break;
-    case I16: product_int16_t(a, b, (int16_t *)out); break;
-    case I32: product_int32_t(a, b, (int32_t *)out); break;
-    case I64: product_int64_t(a, b, (int64_t *)out); break;
-    case F32: product_float(a, b, (float *)out); break;
-    default: product_double(a, b, (double *)out);
-    }
-}
+    int dtype, axes, method;
+    const View *a, *b, *out;
+    const char *bias;   /* dense, in dtype, or NULL */
+    Matrix left, right; /* of any matrix of the stack, but for where it starts */
+    intptr_t stacks, tile_rows, tile_columns, tiles_down, tiles_across;
+    intptr_t group;     /* tiles to a task */
+    intptr_t parts;     /* of k, where it is long and the result small: sums of parts are added */
+    char *partial;      /* the results of the parts but for the first */
+    atomic_int code;
+} Job;
 
 /* ---- stacks of products */
-
-typedef struct {
-    int dtype, axes;
-    const View *a, *b, *out;
-    Matrix left, right;          /* of any matrix of the stack, but for where it starts */
-    intptr_t tile_rows, tile_columns, tiles_down, tiles_across;
-    int by_blas;
-} Job;
 
 /* Return where matrix `number` of a stack starts. */
 static char *matrix_at(const Job *job, const View *stack, intptr_t number) {
@@ -123,33 +40,39 @@ static char *matrix_at(const Job *job, const View *stack, intptr_t number) {
     return place;
 }
 
-static void one_tile(void *context, intptr_t number) {
-    const Job *job = context;
+static void one_tile(Job *job, intptr_t number, intptr_t part) {
     intptr_t tiles = job->tiles_down * job->tiles_across, stack = number / tiles;
     intptr_t down = number % tiles / job->tiles_across, across = number % job->tiles_across;
     intptr_t size = ITEMSIZE[job->dtype], columns = job->right.columns;
     intptr_t row = down * job->tile_rows, column = across * job->tile_columns;
-    Matrix a = job->left, b = job->right;
-    a.data = matrix_at(job, job->a, stack) + row * a.row_stride * size;
-    b.data = matrix_at(job, job->b, stack) + column * b.column_stride * size;
-    a.rows = smaller(job->tile_rows, a.rows - row);
-    b.columns = smaller(job->tile_columns, b.columns - column);
-    char *out = matrix_at(job, job->out, stack) + (row * columns + column) * size;
-    if (!job->by_blas) {
-        product(job->dtype, &a, &b, out);
+    Tile tile = {job->left, job->right, NULL, columns, NULL};
+    tile.a.data = matrix_at(job, job->a, stack) + row * tile.a.row_stride * size;
+    tile.b.data = matrix_at(job, job->b, stack) + column * tile.b.column_stride * size;
+    tile.a.rows = smaller(job->tile_rows, tile.a.rows - row);
+    tile.b.columns = smaller(job->tile_columns, tile.b.columns - column);
+    tile.out = part ? job->partial + (part - 1) * job->left.rows * columns * size
+                    : matrix_at(job, job->out, stack);
+    tile.out += (row * columns + column) * size;
+    if (job->parts > 1) {
+        intptr_t depth = (job->left.columns + job->parts - 1) / job->parts, start = part * depth;
+        keep_part_of_k(&tile, (int)size, start, smaller(depth, job->left.columns - start));
+    } else if (job->bias) {
+        tile.bias = job->bias + column * size;
+    }
+    int code = compute_tile(job->method, job->dtype, &tile);
+    if (code != OK)
+        atomic_store(&job->code, code);
+}
+
+static void some_tiles(void *context, intptr_t number) {
+    Job *job = context;
+    intptr_t tiles = job->stacks * job->tiles_down * job->tiles_across;
+    if (job->parts > 1) {
+        one_tile(job, number / job->parts, number % job->parts);
         return;
     }
-    int a_form = a.column_stride == 1 ? PLAIN : TRANSPOSED;
-    int b_form = b.column_stride == 1 ? PLAIN : TRANSPOSED;
-    int a_lead = (int)(a_form == PLAIN ? a.row_stride : a.column_stride);
-    int b_lead = (int)(b_form == PLAIN ? b.row_stride : b.column_stride);
-    int m = (int)a.rows, n = (int)b.columns, k = (int)a.columns;
-    if (job->dtype == F32)
-        blas.sgemm(ROW_MAJOR, a_form, b_form, m, n, k, 1, (const float *)a.data, a_lead,
-                   (const float *)b.data, b_lead, 0, (float *)out, (int)columns);
-    else
-        blas.dgemm(ROW_MAJOR, a_form, b_form, m, n, k, 1, (const double *)a.data, a_lead,
-                   (const double *)b.data, b_lead, 0, (double *)out, (int)columns);
+    for (intptr_t i = number * job->group; i < smaller(tiles, (number + 1) * job->group); i++)
+        one_tile(job, i, 0);
 }
 
 static Matrix matrix_of(const View *stack) {
@@ -162,99 +85,258 @@ static Matrix matrix_of(const View *stack) {
    have any stride, so it is given the one that fits. */
 static int fits_blas(Matrix *x) {
     if (x->rows == 1)
-        x->row_stride = larger(x->columns, 1);
+        x->row_stride = x->column_stride == 1 ? larger(x->columns, 1) : 1;
     if (x->columns == 1)
         x->column_stride = x->row_stride == 1 ? x->rows : 1;
     return (x->column_stride == 1 && x->row_stride >= x->columns && x->row_stride <= INT_MAX) ||
            (x->row_stride == 1 && x->column_stride >= x->rows && x->column_stride <= INT_MAX);
 }
 
-/* Tiles of up to 256 x 512, halved while there are fewer than eight and they stay worth a call. */
-static void choose_tiles(Job *job, intptr_t stacks) {
+static int fits_vector(intptr_t step) { return step && step >= -INT_MAX && step <= INT_MAX; }
+
+/* Whether every element lies where its type may lie. */
+static int is_aligned(const View *x) {
+    uintptr_t sum = (uintptr_t)x->data;
+    for (int axis = 0; axis < x->axes; axis++)
+        sum |= (uintptr_t)x->strides[axis];
+    return sum % ITEMSIZE[x->dtype] == 0;
+}
+
+/* Tiles of up to 256 x 512, halved while there are fewer than eight and they stay worth a call.
+   A vector has tiles along the one axis that it has. */
+static void choose_tiles(Job *job) {
     intptr_t m = job->left.rows, n = job->right.columns, k = job->left.columns;
-    job->tile_rows = smaller(m, 256);
-    job->tile_columns = smaller(n, 512);
+    double least = job->method == BY_VECTOR ? 1 << 15 : 1 << 19;
+    job->tile_rows = smaller(m, job->method == BY_VECTOR ? 1 << 20 : 256);
+    job->tile_columns = smaller(n, job->method == BY_VECTOR ? 1 << 20 : 512);
+    if (job->method == BY_LOOP) { /* which computes whole rows */
+        double row = (double)n * (double)k;
+        job->tile_columns = n;
+        job->tile_rows = row >= WORTH_A_THREAD ? 1 : smaller(m, (intptr_t)(WORTH_A_THREAD / row));
+    }
     for (;;) {
         job->tiles_down = (m + job->tile_rows - 1) / job->tile_rows;
         job->tiles_across = (n + job->tile_columns - 1) / job->tile_columns;
-        intptr_t tiles = job->tiles_down * job->tiles_across * stacks;
-        if (tiles >= 8 || job->tile_rows * job->tile_columns * k <= 1 << 19)
+        double tiles = (double)job->tiles_down * (double)job->tiles_across * (double)job->stacks;
+        double work = (double)job->tile_rows * (double)job->tile_columns * (double)k;
+        if (job->method <= BY_NARROW_LOOP || tiles >= 8 || work <= least)
             break;
         intptr_t *side = job->tile_columns >= job->tile_rows ? &job->tile_columns : &job->tile_rows;
-        *side = (*side / 2 + 15) / 16 * 16;
+        if (*side <= 32)
+            break;
+        *side = (*side / 2 + 31) / 32 * 32;
     }
+    double each = (double)job->tile_rows * (double)job->tile_columns * (double)k;
+    job->group = each >= WORTH_A_THREAD ? 1 : (intptr_t)(WORTH_A_THREAD / each);
+    job->parts = 1;
+    if ((job->method == BY_BLAS || job->method == BY_VECTOR) && job->stacks == 1 && k >= 4096 &&
+        job->tiles_down * job->tiles_across < 4 && each * 2 > WORTH_A_THREAD)
+        job->parts = smaller(8, k / 2048);
 }
 
-/* Return a dense copy of a stack, in dtype, in memory of the pool. */
-static int dense_copy(const View *x, int dtype, View *copy, intptr_t *strides) {
-    intptr_t step = ITEMSIZE[dtype];
+/* Make a dense copy of an array in memory of the pool; what is broadcast along the first `leading`
+   axes stays so. */
+static int dense_copy(const View *x, int leading, View *copy, intptr_t *shape,
+                      intptr_t *strides) {
+    intptr_t step = ITEMSIZE[x->dtype];
     for (int axis = x->axes - 1; axis >= 0; axis--) {
-        strides[axis] = step;
-        step *= x->shape[axis];
+        int repeated = axis < leading && x->strides[axis] == 0;
+        shape[axis] = repeated ? 1 : x->shape[axis];
+        strides[axis] = repeated ? 0 : step;
+        step *= shape[axis];
     }
-    *copy = (View){pool_take((size_t)step), x->shape, strides, x->axes, dtype};
-    return copy->data ? convert_view(x, copy) : NO_MEMORY;
+    *copy = (View){pool_take((size_t)step), shape, strides, x->axes, x->dtype};
+    View once = *x;
+    once.shape = shape;
+    return copy->data ? copy_view(&once, copy) : NO_MEMORY;
 }
 
-static int narrow_matmul(const View *a, const View *b, const View *out) {
-    intptr_t strides[3][MAX_AXES], step = ITEMSIZE[F32];
-    View wide[3] = {{0}};
-    for (int axis = out->axes - 1; axis >= 0; axis--) {
-        strides[2][axis] = step;
-        step *= out->shape[axis];
+/* Add up the results of the parts of k in order, and the bias. */
+static void add_parts(const Job *job) {
+    intptr_t count = job->left.rows * job->right.columns, bytes = count * ITEMSIZE[job->dtype];
+    const Entry *add = &isa->elementwise[OP_add][job->dtype];
+    char *out = job->out->data;
+    for (intptr_t part = 1; part < job->parts; part++)
+        add->loop(out, (const void *[]){out, job->partial + (part - 1) * bytes}, count);
+    if (job->bias)
+        add_bias(job->dtype, out, job->right.columns, job->left.rows, job->right.columns,
+                 job->bias);
+}
+
+static int run(Job *job) {
+    choose_tiles(job);
+    intptr_t tiles = job->stacks * job->tiles_down * job->tiles_across, tasks;
+    if (job->parts > 1) {
+        tasks = tiles * job->parts;
+        job->partial = pool_take((size_t)((job->parts - 1) * job->left.rows * job->right.columns *
+                                          ITEMSIZE[job->dtype]));
+        if (!job->partial)
+            return NO_MEMORY;
+    } else {
+        tasks = (tiles + job->group - 1) / job->group;
     }
-    wide[2] = (View){pool_take((size_t)step), out->shape, strides[2], out->axes, F32};
-    int code = wide[2].data ? dense_copy(a, F32, &wide[0], strides[0]) : NO_MEMORY;
-    if (code == OK)
-        code = dense_copy(b, F32, &wide[1], strides[1]);
-    if (code == OK)
-        code = matmul(&wide[0], &wide[1], &wide[2]);
-    if (code == OK)
-        code = convert_view(&wide[2], out);
-    for (int i = 0; i < 3; i++)
-        pool_give(wide[i].data);
+    parallel(some_tiles, job, tasks);
+    int code = atomic_load(&job->code);
+    if (job->parts > 1 && code == OK)
+        add_parts(job);
+    pool_give(job->partial);
     return code;
 }
 
-int matmul(const View *a, const View *b, const View *out) {
-    Job job = {out->dtype, out->axes, a, b, out, matrix_of(a), matrix_of(b), 0, 0, 0, 0, 0};
-    intptr_t stacks = 1, k = job.left.columns, strides[2][MAX_AXES];
-    View dense_a = {0}, dense_b = {0};
-    int code = OK;
-    if (out->dtype == F16 || out->dtype == BF16)
-        return narrow_matmul(a, b, out);
+/* Return how a product is computed, which its shape, dtype and instruction set decide. */
+static int method_of(int dtype, intptr_t m, intptr_t n, intptr_t k) {
+    int vector = dtype >= F32 && (m == 1 || n == 1);
+    int small = (double)m * (double)n * (double)k <= (vector ? SMALL_VECTOR : SMALL);
+    small = small && k <= LONGEST;
+    if (dtype < F16)
+        return BY_LOOP;
+    if (dtype >= F32) {
+        if (small)
+            return BY_LOOP;
+        return vector ? BY_VECTOR : BY_BLAS;
+    }
+    if (small && larger(m, k) * larger(n, smaller(m, k)) <= NARROW_SMALL)
+        return BY_NARROW_LOOP;
+    return dtype == BF16 && isa == &isa_avx512 && bf16_runs() ? BY_BF16 : BY_NARROW;
+}
+
+/* Fill in the results of sums of nothing. */
+static int empty_sums(const View *bias, const View *out) {
+    if (bias)
+        return convert_view(bias, out);
+    memset(out->data, 0, (size_t)(count_of(out) * ITEMSIZE[out->dtype]));
+    return OK;
+}
+
+/* Whether an operand can be read where it lies. */
+static int fits(const Job *job, const View *stack, Matrix *matrix) {
+    int is_left = matrix == &job->left, by_column = job->right.columns == 1;
+    if (!is_aligned(stack))
+        return 0;
+    if (job->method == BY_VECTOR && is_left && !by_column)
+        return fits_vector(matrix->column_stride);
+    if (job->method == BY_VECTOR && !is_left && by_column)
+        return fits_vector(matrix->row_stride);
+    return (job->method != BY_VECTOR && job->method != BY_BLAS) || fits_blas(matrix);
+}
+
+/* Replace an operand that cannot be read where it lies. */
+static int settle(Job *job, const View **stack, Matrix *matrix, View *copy,
+                  intptr_t memory[2][MAX_AXES]) {
+    if (fits(job, *stack, matrix))
+        return OK;
+    int code = dense_copy(*stack, (*stack)->axes - 2, copy, memory[0], memory[1]);
+    *stack = copy;
+    *matrix = matrix_of(copy);
+    return code != OK || fits(job, copy, matrix) ? code : DECLINED;
+}
+
+/* Whether the first axes can be one; its stride. */
+static int merge(const View *x, int axes, intptr_t *stride) {
+    intptr_t reach = 0;
+    int found = 0;
+    *stride = 0;
+    for (int axis = axes - 1; axis >= 0; axis--) {
+        if (x->shape[axis] == 1)
+            continue;
+        if (!found++)
+            *stride = reach = x->strides[axis];
+        else if (x->strides[axis] != reach)
+            return 0;
+        reach *= x->shape[axis];
+    }
+    return 1;
+}
+
+/* A matrix as a view, whose shape and strides are in `memory`. */
+static View matrix_view(const View *x, intptr_t rows, intptr_t columns, intptr_t row_stride,
+                        intptr_t column_stride, intptr_t memory[4]) {
+    memory[0] = rows;
+    memory[1] = columns;
+    memory[2] = row_stride;
+    memory[3] = column_stride;
+    return (View){x->data, memory, memory + 2, 2, x->dtype};
+}
+
+/* The last two axes of a stack that is one matrix. */
+static View last_matrix(const View *x, intptr_t memory[4]) {
+    const intptr_t *shape = x->shape + x->axes - 2, *strides = x->strides + x->axes - 2;
+    return matrix_view(x, shape[0], shape[1], strides[0], strides[1], memory);
+}
+
+/* A stack times one matrix is one product, where the stack's rows lie evenly. */
+static int merge_rows(const View *a, const View *b, const View *out, View merged[3],
+                      intptr_t memory[3][4]) {
+    intptr_t row, columns = out->shape[out->axes - 1], k = a->shape[a->axes - 1];
+    if (out->axes < 3 || a->axes != out->axes || !merge(a, a->axes - 1, &row))
+        return 0;
+    for (int axis = 0; axis < b->axes - 2; axis++)
+        if (b->shape[axis] != 1)
+            return 0;
+    intptr_t rows = count_of(out) / larger(columns, 1), size = ITEMSIZE[out->dtype];
+    merged[0] = matrix_view(a, rows, k, row, a->strides[a->axes - 1], memory[0]);
+    merged[1] = last_matrix(b, memory[1]);
+    merged[2] = matrix_view(out, rows, columns, columns * size, size, memory[2]);
+    return 1;
+}
+
+int matmul(const View *a, const View *b, const View *bias, const View *out) {
+    intptr_t merged_memory[3][4], memory[3][2][MAX_AXES];
+    View merged[3], dense[3] = {{0}};
+    if (merge_rows(a, b, out, merged, merged_memory)) {
+        a = &merged[0];
+        b = &merged[1];
+        out = &merged[2];
+    }
+    Job job = {.dtype = out->dtype, .axes = out->axes, .a = a, .b = b, .out = out};
+    job.left = matrix_of(a);
+    job.right = matrix_of(b);
+    intptr_t m = job.left.rows, n = job.right.columns, k = job.left.columns;
+    job.stacks = 1;
     for (int axis = 0; axis < out->axes - 2; axis++)
-        stacks *= out->shape[axis];
-    if (stacks * job.left.rows * job.right.columns == 0)
+        job.stacks *= out->shape[axis];
+    if (job.stacks * m * n == 0)
         return OK;
-    if (k == 0) {
-        memset(out->data, 0, (size_t)(count_of(out) * ITEMSIZE[out->dtype]));
-        return OK;
-    }
-    job.by_blas = out->dtype >= F32 && blas.sgemm &&
-                  job.left.rows * job.right.columns * k > SMALL && k <= INT_MAX &&
-                  job.right.columns <= INT_MAX;
-    if (job.by_blas && !fits_blas(&job.left)) {
-        code = dense_copy(a, a->dtype, &dense_a, strides[0]);
-        job.a = &dense_a;
-        job.left = matrix_of(&dense_a);
-        fits_blas(&job.left);
-    }
-    if (job.by_blas && code == OK && !fits_blas(&job.right)) {
-        code = dense_copy(b, b->dtype, &dense_b, strides[1]);
-        job.b = &dense_b;
-        job.right = matrix_of(&dense_b);
-        fits_blas(&job.right);
-    }
-    if (code == OK) {
-        choose_tiles(&job, stacks);
-        if (!job.by_blas) { /* the plain loop writes whole rows */
-            job.tile_columns = job.right.columns;
-            job.tiles_across = 1;
+    if (k == 0)
+        return empty_sums(bias, out);
+    job.method = method_of(job.dtype, m, n, k);
+    if (job.method > BY_NARROW_LOOP && (k > INT_MAX || n > INT_MAX))
+        return DECLINED;
+    int code = OK;
+    if (bias) {
+        job.bias = bias->data;
+        if (bias->strides[0] != ITEMSIZE[bias->dtype] || !is_aligned(bias)) {
+            code = dense_copy(bias, 0, &dense[2], memory[2][0], memory[2][1]);
+            job.bias = dense[2].data;
         }
-        parallel(one_tile, &job, stacks * job.tiles_down * job.tiles_across);
     }
-    pool_give(dense_a.data);
-    pool_give(dense_b.data);
+    if (code == OK)
+        code = settle(&job, &job.a, &job.left, &dense[0], memory[0]);
+    if (code == OK)
+        code = settle(&job, &job.b, &job.right, &dense[1], memory[1]);
+    if (code == OK)
+        code = run(&job);
+    for (int i = 0; i < 3; i++)
+        pool_give(dense[i].data);
+    return code;
+}
+
+int linear(const View *x, const View *weight, const View *bias, const View *out) {
+    intptr_t k = weight->shape[1], n = weight->shape[0], size = ITEMSIZE[out->dtype], row;
+    intptr_t memory[2][MAX_AXES], of_left[4], of_right[4], of_result[4];
+    intptr_t rows = count_of(out) / larger(n, 1);
+    View dense = {0};
+    int code = OK;
+    if (!merge(x, x->axes - 1, &row)) {
+        code = dense_copy(x, 0, &dense, memory[0], memory[1]);
+        x = &dense;
+        merge(x, x->axes - 1, &row);
+    }
+    View left = matrix_view(x, rows, k, row, x->strides[x->axes - 1], of_left);
+    View right = matrix_view(weight, k, n, weight->strides[1], weight->strides[0], of_right);
+    View result = matrix_view(out, rows, n, n * size, size, of_result);
+    if (code == OK)
+        code = matmul(&left, &right, bias, &result);
+    pool_give(dense.data);
     return code;
 }

@@ -3,6 +3,7 @@
 #define FERRUM_ISA_H
 
 #include "elementwise.h"
+#include "gemm.h"
 #include "losses_table.h"
 #include "random_table.h"
 #include "steps_table.h"
@@ -14,6 +15,7 @@ typedef struct {
     Steps steps;
     Losses losses;
     Random random;
+    Product product[DTYPES];
 } Isa;
 
 extern const Isa isa_scalar, isa_avx2, isa_avx512;

@@ -33,9 +33,6 @@ const char *blas_kernel(void);
 /* Say by which number NumPy knows bfloat16. */
 void arrays_init(int bfloat16);
 
-/* Copy x into out, of the same shape and maybe another dtype. */
-int copy_into(uintptr_t x, uintptr_t out);
-
 /* ---- elementwise ops */
 
 int elementwise_count(void);

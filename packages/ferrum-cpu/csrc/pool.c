@@ -7,6 +7,7 @@
 #include "base.h"
 #include "kernels.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,11 +117,14 @@ void pool_give(void *memory) {
         return;
     Block *block = (Block *)((char *)memory - ALIGNMENT);
     pthread_mutex_lock(&lock);
-    statistics.in_use -= (int64_t)block->bytes;
-    statistics.cached += (int64_t)block->bytes;
-    if (statistics.cached > limit()) {
-        release(block);
+    int64_t bytes = (int64_t)block->bytes, room = limit() - bytes;
+    statistics.in_use -= bytes;
+    if (room < 0) {
+        free(block);
     } else {
+        /* What was given back last is most likely to be asked for next: others make room. */
+        release_down_to(room);
+        statistics.cached += bytes;
         block->next = free_blocks[block->class];
         free_blocks[block->class] = block;
     }
@@ -130,6 +134,7 @@ void pool_give(void *memory) {
 void pool_empty(void) {
     pthread_mutex_lock(&lock);
     release_down_to(0);
+    malloc_trim(0);
     pthread_mutex_unlock(&lock);
 }
 

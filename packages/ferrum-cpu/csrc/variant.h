@@ -25,7 +25,7 @@ typedef double f64;
 #include "convert.h"
 #include "functions.h"
 #include "loops.h"
-
+#include "gemm_loops.h"
 #include "losses_loops.h"
 #include "random_loops.h"
 #include "steps_loops.h"
@@ -37,4 +37,5 @@ const Isa JOIN(isa_, ISA) = {
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
     .random = RANDOM_TABLE,
+    .product = PRODUCT_TABLE,
 };

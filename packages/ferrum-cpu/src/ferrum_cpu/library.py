@@ -63,6 +63,19 @@ def _inside(package: str, pattern: str) -> Path | None:
     return None
 
 
+def _mkl() -> Path | None:
+    """Return MKL's library, from the distribution `mkl` or from the environment's own lib."""
+    import importlib.metadata
+
+    try:
+        listed = importlib.metadata.files("mkl") or []
+    except importlib.metadata.PackageNotFoundError:
+        listed = []
+    found = [Path(str(each.locate())) for each in listed if each.name.startswith("libmkl_rt.so")]
+    found += sorted((Path(sys.prefix) / "lib").glob("libmkl_rt.so*"))
+    return next((path.resolve() for path in found if path.exists()), None)
+
+
 def load_blas() -> str:
     """Load OpenBLAS, or MKL where FERRUM_BLAS asks for it; return what it is."""
     asked = os.environ.get("FERRUM_BLAS", "openblas")
@@ -71,9 +84,9 @@ def load_blas() -> str:
         path, prefix = _inside("scipy_openblas32", "lib/libscipy_openblas*.so"), b"scipy_"
         mend = "pip install scipy-openblas32"
     elif asked == "mkl":
+        # Threads are FERRUM's own, and MKL's would bring an OpenMP library with them.
         os.environ.setdefault("MKL_THREADING_LAYER", "SEQUENTIAL")
-        lib_folder = Path(sys.prefix) / "lib"
-        path, prefix = next(iter(sorted(lib_folder.glob("libmkl_rt.so*"))), None), b""
+        path, prefix = _mkl(), b""
         mend = "pip install mkl, or unset FERRUM_BLAS"
     else:
         raise PluginError(

@@ -8,4 +8,7 @@ from ferrum_cpu import _front
 
 def kernels() -> dict[str, Kernel]:
     """Return the kernels by op name."""
-    return {"core.matmul": Kernel(_front.matmul, checked=True)}
+    return {
+        "core.matmul": Kernel(_front.matmul, checked=True),
+        "nn.linear": Kernel(_front.linear, checked=True),
+    }

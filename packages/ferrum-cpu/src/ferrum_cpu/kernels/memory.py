@@ -1,0 +1,79 @@
+"""Copies, and tensors made of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ferrum import reference
+from ferrum.backend import Kernel
+from ferrum.dtypes import CATEGORY, DType
+from ferrum.errors import ArgumentError
+from ferrum_cpu import _front
+from ferrum_cpu.library import lib
+
+_WHOLE = range(-(2**63), 2**63)
+_OK, _NO_MEMORY = 0, 2
+
+
+def astype(x: Any, *, dtype: DType) -> Any:
+    """Return a copy of x in another dtype."""
+    out = _front.empty(x.shape, dtype)
+    return NotImplemented if lib.copy_into(id(x), id(out)) else out
+
+
+def copy(x: Any) -> Any:
+    """Return a copy of x, its elements in row-major order."""
+    return astype(x, dtype=x.dtype)
+
+
+def copy_(x: Any, y: Any) -> Any:
+    """Write y, broadcast and cast, into x; they may overlap."""
+    if not x.flags.writeable:
+        raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
+    code = lib.copy_over(id(y), id(x))
+    if code == _NO_MEMORY:
+        _front.empty(y.shape, y.dtype)  # raises OutOfMemoryError
+    return None if code == _OK else reference.copy_(x, y)
+
+
+def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
+    """Return an array with every element equal to `value`."""
+    out = _front.empty(shape, dtype)
+    if out.nbytes < 65536 and (CATEGORY[dtype] < 2 or -30000 < value < 30000):
+        out.fill(value)  # no warning of overflow, as for 1e300
+        return out
+    with np.errstate(over="ignore"):
+        number = np.full((), value, dtype)
+    return NotImplemented if lib.copy_into(id(number), id(out)) else out
+
+
+def arange(*, start: float, stop: float, step: float, dtype: DType) -> Any:
+    """Return start + i * step, computed in float64 or int64."""
+    out = _front.empty((math.ceil((stop - start) / step),), dtype)
+    if type(start) is type(step) is int and start in _WHOLE and step in _WHOLE:
+        code = lib.arange_whole(id(out), start, step)
+    else:
+        code = lib.arange_floats(id(out), float(start), float(step))
+    return NotImplemented if code else out
+
+
+def concat(xs: Sequence[Any], *, axis: int, sizes: tuple[int, ...]) -> Any:
+    """Return the arrays joined along `axis`."""
+    shape = xs[0].shape
+    out = _front.empty((*shape[:axis], sum(sizes), *shape[axis + 1 :]), xs[0].dtype)
+    address, start = id(out), 0
+    for x, size in zip(xs, sizes, strict=True):
+        if lib.copy_part(id(x), address, axis, start):
+            return NotImplemented
+        start += size
+    return out
+
+
+def kernels() -> dict[str, Kernel]:
+    """Return the kernels by op name."""
+    found = (copy, copy_, astype, full, arange, concat)
+    return {f"core.{kernel.__name__}": Kernel(kernel) for kernel in found}
