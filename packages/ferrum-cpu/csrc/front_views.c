@@ -13,7 +13,7 @@ static PyObject *view(PyArrayObject *array, char *data, int axes, intptr_t *shap
         return NULL;
     PyArray_UpdateFlags((PyArrayObject *)made,
                         NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS | NPY_ARRAY_ALIGNED);
-    if (PyArray_SetBaseObject((PyArrayObject *)made, Py_NewRef(array)) < 0) {
+    if (PyArray_SetBaseObject((PyArrayObject *)made, Py_NewRef((PyObject *)array)) < 0) {
         Py_DECREF(made);
         return NULL;
     }

@@ -45,7 +45,7 @@ static void one_tile(Job *job, intptr_t number, intptr_t part) {
     intptr_t down = number % tiles / job->tiles_across, across = number % job->tiles_across;
     intptr_t size = ITEMSIZE[job->dtype], columns = job->right.columns;
     intptr_t row = down * job->tile_rows, column = across * job->tile_columns;
-    Tile tile = {job->left, job->right, NULL, columns, NULL};
+    MatrixTile tile = {job->left, job->right, NULL, columns, NULL};
     tile.a.data = matrix_at(job, job->a, stack) + row * tile.a.row_stride * size;
     tile.b.data = matrix_at(job, job->b, stack) + column * tile.b.column_stride * size;
     tile.a.rows = smaller(job->tile_rows, tile.a.rows - row);

@@ -39,12 +39,12 @@ typedef struct {
     char *out;
     intptr_t lead;
     const char *bias;
-} Tile;
+} MatrixTile;
 
 /* Leave of a tile the columns of a, and the rows of b, from `start` on. */
-void keep_part_of_k(Tile *tile, int size, intptr_t start, intptr_t count);
+void keep_part_of_k(MatrixTile *tile, int size, intptr_t start, intptr_t count);
 /* Compute a tile; OK or NO_MEMORY. */
-int compute_tile(int method, int dtype, const Tile *tile);
+int compute_tile(int method, int dtype, const MatrixTile *tile);
 /* Add a dense bias to rows that are `lead` apart, by the loop and the roundings of the op `add`. */
 void add_bias(int dtype, char *out, intptr_t lead, intptr_t rows, intptr_t columns,
               const char *bias);

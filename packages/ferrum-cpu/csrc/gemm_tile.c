@@ -61,25 +61,25 @@ static Matrix widened(int dtype, Matrix x, float *to) {
     return x;
 }
 
-static void round_rows(int dtype, const Tile *tile, const float *sums) {
+static void round_rows(int dtype, const MatrixTile *tile, const float *sums) {
     for (intptr_t i = 0; i < tile->a.rows; i++)
         isa->convert[F32][dtype](tile->out + i * tile->lead * 2, sums + i * tile->b.columns,
                                  tile->b.columns);
 }
 
-void keep_part_of_k(Tile *tile, int size, intptr_t start, intptr_t count) {
+void keep_part_of_k(MatrixTile *tile, int size, intptr_t start, intptr_t count) {
     tile->a.data += start * tile->a.column_stride * size;
     tile->b.data += start * tile->b.row_stride * size;
     tile->a.columns = tile->b.rows = count;
 }
 
-static int narrow_tile(int dtype, const Tile *tile) {
+static int narrow_tile(int dtype, const MatrixTile *tile) {
     intptr_t m = tile->a.rows, n = tile->b.columns, k = tile->a.columns, depth = smaller(k, DEPTH);
     float *sums = pool_take((size_t)(m * n + m * depth + n * depth) * sizeof(float));
     if (!sums)
         return NO_MEMORY;
     for (intptr_t start = 0; start < k; start += depth) {
-        Tile part = *tile;
+        MatrixTile part = *tile;
         keep_part_of_k(&part, 2, start, smaller(depth, k - start));
         Matrix a = widened(dtype, part.a, sums + m * n);
         Matrix b = widened(dtype, part.b, sums + m * n + m * depth);
@@ -90,14 +90,14 @@ static int narrow_tile(int dtype, const Tile *tile) {
     return OK;
 }
 
-static void narrow_loop(int dtype, const Tile *tile) {
+static void narrow_loop(int dtype, const MatrixTile *tile) {
     float a_copy[NARROW_SMALL], b_copy[NARROW_SMALL], sums[NARROW_SMALL];
     Matrix a = widened(dtype, tile->a, a_copy), b = widened(dtype, tile->b, b_copy);
     isa->product[F32](&a, &b, NULL, sums, b.columns);
     round_rows(dtype, tile, sums);
 }
 
-int compute_tile(int method, int dtype, const Tile *tile) {
+int compute_tile(int method, int dtype, const MatrixTile *tile) {
     int code = OK;
     switch (method) {
     case BY_LOOP:

@@ -7,7 +7,6 @@ from typing import Any
 from ferrum.backend import Kernel
 from ferrum.dtypes import DType, int64
 from ferrum.errors import OutOfMemoryError
-from ferrum.philox import Key
 from ferrum.spec import Shape
 from ferrum_cpu._front import empty
 from ferrum_cpu.library import lib
@@ -15,21 +14,21 @@ from ferrum_cpu.library import lib
 _MASK = 2**64 - 1
 
 
-def uniform(*, shape: Shape, dtype: DType, key: Key) -> Any:
+def uniform(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random numbers from [0, 1)."""
     out = empty(shape, dtype)
     code = lib.random_uniform(key[0] & _MASK, key[1] & _MASK, id(out))
     return NotImplemented if code else out
 
 
-def normal(*, shape: Shape, dtype: DType, key: Key) -> Any:
+def normal(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random numbers of the standard normal law."""
     out = empty(shape, dtype)
     code = lib.random_normal(key[0] & _MASK, key[1] & _MASK, id(out))
     return NotImplemented if code else out
 
 
-def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: Key) -> Any:
+def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random integers from [low, high)."""
     out = empty(shape, dtype)
     span = (high - low) & _MASK
@@ -37,7 +36,7 @@ def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: Key) -> Any
     return NotImplemented if code else out
 
 
-def randperm(*, n: int, key: Key) -> Any:
+def randperm(*, n: int, key: tuple[int, int]) -> Any:
     """Return 0 ... n - 1 in random order."""
     out = empty((n,), int64)
     code = lib.random_permutation(key[0] & _MASK, key[1] & _MASK, id(out))
