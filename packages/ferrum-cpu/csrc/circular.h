@@ -4,7 +4,8 @@
 #define LARGE_f32 0x1p17f
 #define LARGE_f64 0x1p30
 
-/* The sine of the angle r and a multiple of right angles, `turns`, whose last two bits count. Both polynomials are for |r| <= pi / 4. */
+/* The sine of the angle r and a multiple of right angles, `turns`, whose last two bits count.
+   Both polynomials are for |r| <= pi / 4. */
 static inline f32 turned_f32(f32 r, uint32_t turns) {
     f32 square = r * r;
     f32 p = POLY_2(f32, square, -0x1.555546p-3f, 0x1.110774p-7f, -0x1.9951fcp-13f);

@@ -1,7 +1,8 @@
-/* The functions that are not exactly rounded, for float32 and float64: within 1 ULP or little more
-   (tests/test_math.py says how much). Each is straight code with selects in place of branches, so
-   that a loop over it becomes vector code, and an element's bits do not depend on where in a loop
-   it stands. Polynomials are minimax fits (Remez) made for this file, low powers first.
+/* The functions that are not exactly rounded, for float32 and float64: mostly within 1 to 1.5
+   ULP, at most 2.5 (tests/test_math.py has each one's bound). Each is straight code with
+   selects in place of branches, so that a loop over it becomes vector code, and an element's bits
+   do not depend on where in a loop it stands. Polynomials are minimax fits (Remez) made for this
+   file, low powers first.
 
    Where the processor has fused multiply-add the bits are the same for every vector length. The
    scalar variant, for processors without it, multiplies and adds; its bits differ in places. */
