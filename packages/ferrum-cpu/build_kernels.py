@@ -8,7 +8,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 SOURCES = sorted({path.name for path in (HERE / "csrc").glob("*.c")} - {"front.c"})
 # The headers that say what Python calls.
-HEADERS = ["kernels.h"]
+HEADERS = ["kernels.h", "reduce_calls.h"]
 # -ffp-contract=off: a fused multiply-add only where it is written, so that bits do not depend on
 # the compiler. The next two let loops with conditions become vector code; they change no value.
 FLAGS = [

@@ -3,11 +3,15 @@
 #define FERRUM_ISA_H
 
 #include "elementwise.h"
+#include "reduce.h"
+#include "softmax.h"
 
 typedef struct {
     const char *name;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
+    ReducerTable reduce;
+    SoftmaxTable softmax;
 } Isa;
 
 extern const Isa isa_scalar, isa_avx2, isa_avx512;

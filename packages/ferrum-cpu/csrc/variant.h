@@ -25,9 +25,13 @@ typedef double f64;
 #include "convert.h"
 #include "functions.h"
 #include "loops.h"
+#include "reduce_loops.h"
+#include "softmax_loops.h"
 
 const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
+    .reduce = REDUCE_TABLE,
+    .softmax = SOFTMAX_TABLE,
 };

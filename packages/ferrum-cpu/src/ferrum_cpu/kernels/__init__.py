@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ferrum import reference
 from ferrum.backend import Kernels
-from ferrum_cpu.kernels import elementwise, matrices
+from ferrum_cpu.kernels import elementwise, matrices, reductions, softmax
 
-FAMILIES = (elementwise, matrices)
+FAMILIES = (elementwise, matrices, reductions, softmax)
 
 KERNELS: Kernels = {
     **reference.KERNELS,
