@@ -62,13 +62,6 @@ static void chan(double *mean, double *squares, intptr_t count, const double *ti
     }
 }
 
-static void lanes(const Plan *plan, void *acc, const char *x, intptr_t n) {
-    intptr_t stride = LANES * ITEMSIZE[plan->loop->reads];
-    plan->loop->rows(acc, x, stride, n / LANES, LANES);
-    if (n % LANES)
-        plan->loop->rows(acc, x + n / LANES * stride, 0, 1, n % LANES);
-}
-
 /* The tile of var: squares of distances from the tile's mean, which is as good as a float32 sum,
    and then corrected by what the distances add up to. */
 static void tile_var(const Plan *plan, State *s, const char *x, intptr_t stride, intptr_t rows,
@@ -80,7 +73,7 @@ static void tile_var(const Plan *plan, State *s, const char *x, intptr_t stride,
     if (plan->by_columns) {
         loop->rows(acc, x, stride, rows, m);
     } else {
-        lanes(plan, acc, x, m);
+        loop->lanes(acc, x, m);
         loop->fold(acc);
     }
     for (intptr_t j = 0; j < width; j++)
@@ -113,7 +106,7 @@ static void tile(const Plan *plan, State *s, const char *x, intptr_t stride, int
     if (plan->op == VAR) {
         tile_var(plan, s, x, stride, rows, m);
     } else if (!plan->by_columns) {
-        lanes(plan, s->acc, x, m);
+        loop->lanes(s->acc, x, m);
     } else if (plan->period > 1) {
         intptr_t wide = rows / plan->period, rest = rows % plan->period;
         loop->rows(s->acc, x, stride * plan->period, wide, m * plan->period);

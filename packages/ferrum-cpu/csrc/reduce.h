@@ -15,13 +15,15 @@ enum { SUM, PROD, MAX, MIN, ANY, ALL, REDUCERS, MEAN = REDUCERS, VAR };
 #define COLUMNS 512
 
 /* How an op reduces a dtype: the one that its loops read and the one of its accumulators. Float32
-   is added up in float64, but for groups of eight, and so are the narrow floats. */
+   is added up in float64, but for groups of eight or sixteen, and so are the narrow floats. */
 typedef struct {
     unsigned char reads, holds;
     /* Make m accumulators those of no elements. */
     void (*start)(void *acc, intptr_t m);
     /* Take `rows` rows of m dense elements, `stride` bytes apart, into m accumulators. */
     void (*rows)(void *acc, const char *x, intptr_t stride, intptr_t rows, intptr_t m);
+    /* Take n dense elements into LANES accumulators, in turn. */
+    void (*lanes)(void *acc, const void *x, intptr_t n);
     /* Take m accumulators into m others. */
     void (*join)(void *acc, const void *from, intptr_t m);
     /* Take LANES accumulators into the first of them. */

@@ -58,8 +58,7 @@ static Best search(const Plan *plan, const char *x, intptr_t from, intptr_t end)
         n = smaller(end - from, STRETCH);
         const char *line = dense(plan, x + from * step, step, n, buffer);
         loop->start(acc, LANES);
-        loop->rows(acc, line, LANES * size, n / LANES, LANES);
-        loop->rows(acc, line + n / LANES * LANES * size, 0, n % LANES > 0, n % LANES);
+        loop->lanes(acc, line, n);
         loop->fold(acc);
         here.index = from;
         memcpy(here.value, acc, (size_t)size);

@@ -2,7 +2,9 @@
 
    Along the last axis rows are computed a batch at a time, each in one go while it is in cache;
    along another one, blocks of columns. An operand that is not dense along a row, or is of a
-   narrow float, is brought into scratch first. A line's result depends on that line alone. */
+   narrow float, is brought into scratch first; and so are blocks of columns that are narrower than
+   the rows they are cut from: rows far apart fall out of the caches between two passes. A line's
+   result depends on that line alone. */
 #include "elementwise.h"
 #include "isa.h"
 #include "lines.h"
@@ -14,7 +16,7 @@
    that should stay in the second cache. */
 #define GRAIN 16384
 #define BATCH 4096
-#define BLOCK 65536
+#define BLOCK 131072
 
 typedef struct {
     Lines lines;
@@ -33,8 +35,9 @@ static int compute(Plan *plan, const intptr_t *at, const intptr_t *row, const in
     int last = lines->operands - 1, wanted = 0;
     const char *in[LINE_OPERANDS] = {0};
     intptr_t stride[LINE_OPERANDS];
-    for (int k = 0; k <= last; k++)
+    for (int k = 0; k < last; k++)
         wanted += !plan->direct[k];
+    wanted += !plan->direct[last] && plan->direct[0]; /* else it is written over the first */
     char *scratch = wanted ? pool_take((size_t)(wanted * bytes)) : NULL, *free = scratch;
     if (wanted && !scratch)
         return 0;
@@ -56,6 +59,8 @@ static int compute(Plan *plan, const intptr_t *at, const intptr_t *row, const in
         plan->loop(to, row[last], in, stride, rows, n);
     } else {
         intptr_t dense = n * ITEMSIZE[plan->reads];
+        if (!plan->direct[0])
+            free = scratch;
         plan->loop(free, dense, in, stride, rows, n);
         for (intptr_t r = 0; r < rows; r++)
             isa->convert[plan->reads][out->dtype](to + r * row[last], free + r * dense, n);
@@ -120,6 +125,8 @@ static int run(int op, const View *const *views, int count, int axis) {
         plan.width = larger(1, BATCH / rows);
         plan.units = lines->outer / length;
     }
+    for (int k = 0; lines->columns > plan.width && k < count; k++)
+        plan.direct[k] = 0;
     plan.across = (length + plan.width - 1) / plan.width;
     plan.units *= plan.across;
     plan.each = larger(1, GRAIN / (rows * smaller(plan.width, length)));

@@ -10,9 +10,11 @@
         if (n >= LANES) { \
             for (int j = 0; j < LANES; j++) best[j] = x[j]; \
             for (i = LANES; i + LANES <= n; i += LANES) \
-                for (int j = 0; j < LANES; j++) best[j] = x[i + j] > best[j] ? x[i + j] : best[j]; \
+                for (int j = 0; j < LANES; j++) \
+                    best[j] = x[i + j] > best[j] ? x[i + j] : best[j]; \
             for (int w = LANES / 2; w; w /= 2) \
-                for (int j = 0; j < w; j++) best[j] = best[j + w] > best[j] ? best[j + w] : best[j]; \
+                INDEPENDENT for (int j = 0; j < w; j++) \
+                    best[j] = best[j + w] > best[j] ? best[j + w] : best[j]; \
             top = best[0] == best[0] ? best[0] : top; \
         } \
         for (; i < n; i++) top = x[i] > top ? x[i] : top; \
@@ -29,8 +31,7 @@
             return ((few[0] + few[4]) + (few[2] + few[6])) + ((few[1] + few[5]) + (few[3] + few[7])); \
         } \
         start_sum_f64(sum, LANES); \
-        rows_sum_##T(sum, (const char *)x, LANES * sizeof(T), n / LANES, LANES); \
-        rows_sum_##T(sum, (const char *)(x + n / LANES * LANES), 0, n % LANES > 0, n % LANES); \
+        lanes_sum_##T(sum, x, n); \
         fold_sum_f64(sum); \
         return sum[0]; \
     } \
