@@ -16,8 +16,8 @@ static inline void fill(char *to, const char *from, intptr_t n, int size) {
     for (intptr_t i = 0; i < n; i++) \
         memcpy(to + i * to_stride, from + i * from_stride, sizeof(T));
 
-static inline void move(char *to, intptr_t to_stride, const char *from, intptr_t from_stride, intptr_t n,
-                 int size) {
+static inline void move(char *to, intptr_t to_stride, const char *from, intptr_t from_stride,
+                        intptr_t n, int size) {
     if (to_stride == size && from_stride == size) {
         memcpy(to, from, (size_t)(n * size));
     } else if (to_stride == size && from_stride == 0) {

@@ -170,7 +170,8 @@ static void prepare(Plan *plan, const View *x, const View *out, int axis) {
             lines->operand[k].column = lines->operand[k].stride[lines->axes];
     }
     const LineOperand *from = &lines->operand[0];
-    plan->convert = plan->loop->reads == x->dtype ? NULL : isa->convert[x->dtype][plan->loop->reads];
+    int reads = plan->loop->reads;
+    plan->convert = reads == x->dtype ? NULL : isa->convert[x->dtype][reads];
     plan->in_place = !plan->convert && aligned(x->data, from->along | from->column, from->size);
     for (int i = 0; i < lines->axes; i++)
         plan->in_place &= aligned(x->data, from->stride[i], from->size);
