@@ -10,7 +10,15 @@ SOURCES = sorted(
     path.name for path in (HERE / "csrc").glob("*.c") if not path.name.startswith("front")
 )
 # The headers that say what Python calls.
-HEADERS = ["kernels.h", "copy.h", "index.h", "losses.h", "random.h", "steps.h"]
+HEADERS = [
+    "kernels.h",
+    "copy.h",
+    "index.h",
+    "losses.h",
+    "random.h",
+    "reduce_calls.h",
+    "steps.h",
+]
 # -ffp-contract=off: a fused multiply-add only where it is written, so that bits do not depend on
 # the compiler. The next two let loops with conditions become vector code; they change no value.
 FLAGS = [

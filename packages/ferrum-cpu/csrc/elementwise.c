@@ -5,6 +5,7 @@
    result likewise on its way out. A tile stays in the first cache, so this costs little beside
    memory, and no operand is ever copied whole. */
 #include "elementwise.h"
+#include "gather.h"
 #include "isa.h"
 #include "kernels.h"
 
@@ -103,33 +104,6 @@ static int kind_of(const Plan *plan, const Operand *x) {
     for (int axis = 0; axis < plan->axes; axis++)
         aligned &= x->stride[axis] % x->size == 0;
     return aligned && plan->by_row && x->stride[plan->axes - 1] == x->size ? ROWS : SCATTERED;
-}
-
-static void fill(char *to, const char *from, intptr_t n, int size) {
-    memcpy(to, from, (size_t)size);
-    for (intptr_t have = 1; have < n; have *= 2)
-        memcpy(to + have * size, to, (size_t)(smaller(have, n - have) * size));
-}
-
-#define STRIDED(T) \
-    for (intptr_t i = 0; i < n; i++) \
-        memcpy(to + i * to_stride, from + i * from_stride, sizeof(T));
-
-static void move(char *to, intptr_t to_stride, const char *from, intptr_t from_stride, intptr_t n,
-                 int size) {
-    if (to_stride == size && from_stride == size) {
-        memcpy(to, from, (size_t)(n * size));
-    } else if (to_stride == size && from_stride == 0) {
-        if (n)
-            fill(to, from, n, size);
-    } else {
-        switch (size) {
-        case 1: STRIDED(uint8_t) break;
-        case 2: STRIDED(uint16_t) break;
-        case 4: STRIDED(uint32_t) break;
-        default: STRIDED(uint64_t)
-        }
-    }
 }
 
 /* Return where element `position`, in row-major order, of an operand is. */

@@ -6,6 +6,8 @@
 #include "gemm.h"
 #include "losses_table.h"
 #include "random_table.h"
+#include "reduce.h"
+#include "softmax.h"
 #include "steps_table.h"
 
 typedef struct {
@@ -16,6 +18,8 @@ typedef struct {
     Losses losses;
     Random random;
     Product product[DTYPES];
+    ReducerTable reduce;
+    SoftmaxTable softmax;
 } Isa;
 
 extern const Isa isa_scalar, isa_avx2, isa_avx512;

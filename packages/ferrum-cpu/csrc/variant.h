@@ -29,6 +29,8 @@ typedef double f64;
 #include "losses_loops.h"
 #include "random_loops.h"
 #include "steps_loops.h"
+#include "reduce_loops.h"
+#include "softmax_loops.h"
 
 const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
@@ -38,4 +40,6 @@ const Isa JOIN(isa_, ISA) = {
     .losses = LOSSES_TABLE,
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,
+    .reduce = REDUCE_TABLE,
+    .softmax = SOFTMAX_TABLE,
 };

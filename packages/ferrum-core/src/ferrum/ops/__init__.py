@@ -61,7 +61,7 @@ from ferrum.ops.elementwise import (
     trunc,
     where,
 )
-from ferrum.ops.fused import clip, log_softmax, softmax
+from ferrum.ops.fused import clip, log_softmax, log_softmax_backward, softmax, softmax_backward
 from ferrum.ops.indexing import argsort, gather, index, index_put, nonzero, scatter_add
 from ferrum.ops.joining import concat
 from ferrum.ops.linalg import matmul
@@ -139,6 +139,7 @@ __all__ = [
     "log",
     "log1p",
     "log_softmax",
+    "log_softmax_backward",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -172,6 +173,7 @@ __all__ = [
     "sign",
     "sin",
     "softmax",
+    "softmax_backward",
     "sqrt",
     "square",
     "subtract",

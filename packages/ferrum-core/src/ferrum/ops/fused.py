@@ -43,8 +43,7 @@ def _(x: Tensor, *, axis: int) -> Tensor:
 
 @softmax.gradient
 def _(g: Tensor, out: Tensor, *, axis: int) -> Tensor:
-    weighted = g * out
-    return weighted - out * sum(weighted, axes=(axis,), keepdims=True)
+    return softmax_backward(g, out, axis=axis)
 
 
 @op(ulp=8, scale=2.0)
@@ -64,7 +63,7 @@ def _(x: Tensor, *, axis: int) -> Tensor:
 
 @log_softmax.gradient
 def _(g: Tensor, out: Tensor, *, axis: int) -> Tensor:
-    return g - out.exp() * sum(g, axes=(axis,), keepdims=True)
+    return log_softmax_backward(g, out, axis=axis)
 
 
 @softmax.samples
@@ -79,6 +78,52 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.kink(s.exact(1.0, float("nan"), 2.0), axis=0)
     yield s.bad(ShapeError, s.real(3), axis=1)
     yield s.bad(DTypeError, s.typed(int64, 3), axis=0)
+
+
+def _like_output(name: str, g: TensorLike, out: TensorLike, axis: int) -> Spec:
+    if g.dtype is not out.dtype:
+        raise DTypeError(f"{name}: expected equal dtypes, got {g.dtype.name} and {out.dtype.name}")
+    if g.shape != out.shape:
+        raise ShapeError(f"{name}: expected equal shapes, got {g.shape} and {out.shape}")
+    return _normalized(name, out, axis)
+
+
+@op(ulp=8, scale=4.0)
+def softmax_backward(g: TensorLike, out: TensorLike, *, axis: int) -> Spec:
+    """Return out * (g - sum(g * out)) along `axis`, the gradient of softmax from its output."""
+    return _like_output("softmax_backward", g, out, axis)
+
+
+@softmax_backward.fallback
+def _(g: Tensor, out: Tensor, *, axis: int) -> Tensor:
+    weighted = widened(g) * widened(out)
+    total = sum(weighted, axes=(axis,), keepdims=True)
+    return (weighted - widened(out) * total).to(g.dtype)
+
+
+@op(ulp=8, scale=4.0)
+def log_softmax_backward(g: TensorLike, out: TensorLike, *, axis: int) -> Spec:
+    """Return g - exp(out) * sum(g) along `axis`, the gradient of log_softmax from its output."""
+    return _like_output("log_softmax_backward", g, out, axis)
+
+
+@log_softmax_backward.fallback
+def _(g: Tensor, out: Tensor, *, axis: int) -> Tensor:
+    total = sum(widened(g), axes=(axis,), keepdims=True)
+    return (widened(g) - widened(out).exp() * total).to(g.dtype)
+
+
+@softmax_backward.samples
+@log_softmax_backward.samples
+def _(s: Sampler) -> Iterator[Sample]:
+    yield s(s.real(3, 4), s.real(3, 4, low=-0.9, high=0.9), axis=1)
+    yield s(s.real(3, 4, 2), s.real(3, 4, 2, low=-0.9, high=0.9), axis=1)
+    yield s(s.real(3, 19), s.real(3, 19, low=-0.9, high=0.9), axis=1)
+    yield s(s.real(0, 3), s.real(0, 3), axis=1)
+    yield s(s.real(3, 0), s.real(3, 0), axis=1)
+    yield s.bad(ShapeError, s.real(3), s.real(3), axis=1)
+    yield s.bad(ShapeError, s.real(3), s.real(1), axis=0)
+    yield s.bad(DTypeError, s.typed(int64, 3), s.typed(int64, 3), axis=0)
 
 
 @op

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from ferrum import reference
 from ferrum.backend import Kernels
-from ferrum_cpu.kernels import elementwise, indexing, losses, matrices, memory, random, steps, views
+from ferrum_cpu.kernels import (
+    elementwise,
+    indexing,
+    losses,
+    matrices,
+    memory,
+    random,
+    reductions,
+    softmax,
+    steps,
+    views,
+)
 
-FAMILIES = (elementwise, indexing, losses, matrices, memory, random, steps, views)
+FAMILIES = (
+    elementwise,
+    indexing,
+    losses,
+    matrices,
+    memory,
+    random,
+    reductions,
+    softmax,
+    steps,
+    views,
+)
 
 KERNELS: Kernels = {
     **reference.KERNELS,
