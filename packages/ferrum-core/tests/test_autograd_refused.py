@@ -143,6 +143,27 @@ def test_a_gradient_rule_of_the_wrong_dtype_is_named() -> None:
         Wrong.apply(x).backward()
 
 
+@pytest.mark.parametrize("wrong", [5, "a", [1], np.ones(1), (leaf([1.0]),)], ids=str)
+def test_a_gradient_rule_that_returns_no_tensor_is_named(
+    wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, kind = leaf([1.0]), type(wrong).__name__
+    monkeypatch.setattr(OPS["core.tanh"], "vjp", lambda *_, **__: wrong)
+    with pytest.raises(GradientError, match=rf"^core\.tanh: expected .* input 0, got {kind}"):
+        x.tanh().backward()
+    y = leaf([2.0])
+    monkeypatch.setattr(OPS["core.multiply"], "vjp", lambda *_, **__: (None, wrong))
+    with pytest.raises(GradientError, match=rf"^core\.multiply: .* input 1, got {kind}"):
+        (x * y).backward()
+    for several in (wrong, [x]):
+        monkeypatch.setattr(OPS["core.concat"], "vjp", lambda *_, several=several, **__: several)
+        with pytest.raises(GradientError, match=r"^core\.concat: expected .* 2 tensors or None"):
+            fe.cat([x, y]).backward(fe.ones(2))
+    monkeypatch.setattr(OPS["core.multiply"], "vjp", lambda *_, **__: 5)
+    with pytest.raises(GradientError, match=r"^core\.multiply: expected .* 2 gradients, got int"):
+        (x * y).backward()
+
+
 def test_a_gradient_rule_of_the_wrong_length_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = leaf([1.0]), leaf([2.0])
     monkeypatch.setattr(OPS["core.add"], "vjp", lambda g: (g,))
