@@ -237,6 +237,8 @@ def test_a_view_made_without_recording_is_refused() -> None:
         lambda x: x.expand(3, 2)[1:],
         lambda x: x.expand(3, 2).t(),
         lambda x: x.unsqueeze(1).expand(2, 4),
+        lambda x: x[:1].expand(2),
+        lambda x: x.expand(3, 2)[:2, 0],
     ],
 )
 def test_expanded_tensors_are_refused(view: Callable[[Tensor], Tensor]) -> None:
@@ -244,17 +246,22 @@ def test_expanded_tensors_are_refused(view: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ArgumentError, match=r"clone\(\) it"):
         view(x).add_(1)
     assert x.tolist() == [0.0, 0.0]
+    with pytest.raises(ArgumentError, match=r"clone\(\) it"):
+        view(x).expand(2**45, *view(x).shape).add_(1)  # says so at once
     view(x).clone().add_(1)
     x.expand(2).add_(1)  # expanded to what it was
     x.unsqueeze(0).expand(1, 2).add_(1)
     assert x.tolist() == [2.0, 2.0]
 
 
-def test_one_element_of_an_expanded_tensor_may_be_written() -> None:
+def test_distinct_elements_of_an_expanded_tensor_may_be_written() -> None:
     x = fe.zeros(3)
     x.expand(4, 3)[2, 1].add_(1)
     fe.zeros(1).expand(4)[:0].add_(1)
     assert x.tolist() == [0, 1, 0]
+    x.expand(4, 3)[3].add_(fe.tensor([1, 2, 3]))
+    x.expand(4, 3).t()[1:, 1].mul_(2)
+    assert x.tolist() == [1, 6, 6]
     w = leaf([2.0])
     y = w * 1
     wide = y.expand(4)
