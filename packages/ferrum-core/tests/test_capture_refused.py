@@ -63,6 +63,16 @@ def test_other_tensors_than_recorded_are_refused(given_: tuple[Tensor, ...]) -> 
         graph.replay(*given_)
 
 
+@pytest.mark.parametrize("name", ["from_numpy", "from_dlpack", "as_tensor"])
+def test_memory_that_is_shared_is_refused(name: str) -> None:
+    """A replay would write what eager makes anew."""
+    share = getattr(fe, name)
+    with pytest.raises(CaptureError, match=rf"^{name}: .*copy it with fe\.tensor"):
+        record(lambda x: share(np.ones(2, np.float32)).add_(x), fe.ones(2))
+    graph = record(lambda x: fe.tensor(np.ones(2, np.float32)).add_(x), fe.ones(2))
+    assert [graph.replay(fe.ones(2)).tolist() for _ in range(2)] == [[2, 2]] * 2
+
+
 @pytest.mark.parametrize("returned", [None, 3, {"a": fe.ones(1)}, (fe.ones(1), 2.0)])
 def test_only_tensors_are_returned(returned: Any) -> None:
     with pytest.raises(CaptureError, match=r"^record: expected tensors to be returned, got"):
