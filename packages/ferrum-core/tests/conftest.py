@@ -1,9 +1,14 @@
-"""What test modules share: one call, made in FERRUM and in PyTorch, and compared."""
+"""What test modules share: calls made in FERRUM and in PyTorch and compared, and checkpoints."""
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +19,7 @@ from ferrum.errors import FerrumError
 
 os.environ.setdefault("FERRUM_DEVICE", "reference")
 
+Array = np.ndarray[Any, Any]
 RTOL = {"float64": 1e-11, "float32": 4e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
@@ -154,3 +160,180 @@ def twins() -> Iterator[Twins]:
 def ours() -> Library:
     """FERRUM alone, for tables that say themselves what is right."""
     return Library(fe, fe.grad)
+
+
+class Returns:
+    """An object whose `__dlpack__` returns `capsule`."""
+
+    def __init__(self, capsule: object) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **options: object) -> object:
+        return self.capsule
+
+
+@pytest.fixture(scope="session")
+def returns() -> type[Returns]:
+    """A class of objects whose `__dlpack__` returns what they are given."""
+    return Returns
+
+
+def _listing(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@contextmanager
+def _nothing_left_open() -> Iterator[None]:
+    before = _listing(Path("/dev/fd"))
+    yield
+    gc.collect()
+    assert _listing(Path("/dev/fd")) == before
+
+
+def _assert_same(got: dict[str, Array], expected: dict[str, Array]) -> None:
+    assert got.keys() == expected.keys()
+    for name, array in expected.items():
+        assert got[name].dtype == array.dtype and got[name].shape == array.shape, name
+        assert got[name].tobytes() == array.tobytes(), name
+
+
+def _run_python(code: str, *arguments: object, flags: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", *flags, "-c", code]
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A path for a checkpoint, in a folder of its own."""
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def listing() -> Callable[[Path], list[str]]:
+    """The names in a folder."""
+    return _listing
+
+
+@pytest.fixture(scope="session")
+def nothing_left_open() -> Callable[[], AbstractContextManager[None]]:
+    """A context that leaves as many open files as it found."""
+    return _nothing_left_open
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[[dict[str, Array], dict[str, Array]], None]:
+    """Checks for the same names, dtypes, shapes and bits."""
+    return _assert_same
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Runs code with arguments in a new interpreter, and returns what it prints."""
+    return _run_python
+
+
+def _functions(base: Any) -> dict[str, Any]:
+    """Return custom functions, subclasses of the Function class of either library."""
+
+    class Cube(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x)
+            return x * x * x * 0.3
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * x * x * 0.9, None
+
+    class Exp(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            out = x.tanh()
+            ctx.save_for_backward(out, None)
+            return out
+
+        @staticmethod
+        def backward(ctx, g):
+            out, none = ctx.saved_tensors
+            assert none is None
+            return g * (1 - out * out), None
+
+    class Product(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx, g):
+            x, y = ctx.saved_tensors
+            a, b = ctx.needs_input_grad
+            return g * y if a else None, g * x if b else None
+
+    class Two(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            return x * y, x.sin() + y
+
+        @staticmethod
+        def backward(ctx, g, h):
+            x, y = ctx.saved_tensors
+            return g * y + h * x.cos(), g * x + h
+
+    class Lazy(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(x)
+            return x * 2, x.sin() - y
+
+        @staticmethod
+        def backward(ctx, g, h):
+            (x,) = ctx.saved_tensors
+            parts = ([] if g is None else [g * 2]) + ([] if h is None else [h * x.cos()])
+            return sum(parts) if parts else None, None if h is None else -h
+
+    class Pass(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 0.5, None
+
+    class View(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x[:, :] * 1, (y * 3).t().t()
+
+        @staticmethod
+        def backward(ctx, g, h):
+            return g, h * 3
+
+    class Hard(base):
+        @staticmethod
+        def forward(ctx, x, y):
+            out = x * y.detach()
+            hard = (x > 0).to(x.dtype)
+            ctx.mark_non_differentiable(hard)
+            ctx.factor = 2.0
+            ctx.save_for_backward(y)
+            return out, hard
+
+        @staticmethod
+        def backward(ctx, g, h):
+            (y,) = ctx.saved_tensors
+            return g * y, None
+
+    return {c.__name__: c for c in (Cube, Exp, Product, Two, Lazy, Pass, View, Hard)}
+
+
+@pytest.fixture(scope="session")
+def functions() -> Callable[[Any], dict[str, Any]]:
+    """Makes custom functions, by name, of the Function class of either library."""
+    return _functions

@@ -157,6 +157,9 @@ def test_a_hook_is_something_to_call() -> None:
     ):
         with pytest.raises(OperandError, match="^register_hook: expected a function, got int"):
             register(5)
+    name = "register_post_accumulate_grad_hook"
+    with pytest.raises(OperandError, match=f"^{name}: expected a function, got int"):
+        x.register_post_accumulate_grad_hook(5)
 
 
 def test_hooks_need_a_gradient_to_come() -> None:

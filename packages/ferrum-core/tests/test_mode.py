@@ -110,6 +110,21 @@ def test_decorated_functions_keep_name_arguments_and_result() -> None:
     assert records()
 
 
+def test_decorators_need_no_parentheses() -> None:
+    @fe.no_grad
+    def off(x: int) -> tuple[int, bool]:
+        """Say so."""
+        return x, fe.is_grad_enabled()
+
+    assert (off(3), off.__doc__, fe.is_grad_enabled()) == ((3, False), "Say so.", True)
+    assert fe.enable_grad(fe.is_grad_enabled)()
+    with fe.no_grad():
+        assert fe.enable_grad(fe.is_grad_enabled)()
+    for switch in (fe.no_grad, fe.enable_grad):
+        with pytest.raises(OperandError, match="expected a function, got int"):
+            switch(5)  # type: ignore[call-overload]
+
+
 def test_a_decorated_function_may_call_itself() -> None:
     @fe.no_grad()
     def down(n: int) -> bool:

@@ -123,6 +123,7 @@ def test_an_op_of_no_tensors_is_declared_as_one() -> None:
 
 
 HUGE = 2**45
+HERE = fe.device("reference")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,10 @@ HUGE = 2**45
         ("astype", 8 * HUGE, lambda wide: wide.double()),
         ("concat", 8 * HUGE, lambda wide: fe.cat([wide, wide])),
         ("add", 4 * HUGE, lambda wide: wide + 1),
+        ("linspace", 4 * HUGE, lambda wide: fe.linspace(0, 1, HUGE)),
+        ("to_device", 4 * HUGE, lambda wide: ops.to_device(wide, source=HERE, target=HERE)),
+        ("index", 8 * HUGE, lambda wide: fe.arange(2)[fe.arange(1).expand(HUGE)]),
+        ("gather", 4 * HUGE, lambda wide: fe.ones(2).gather(0, fe.arange(1).expand(HUGE))),
     ],
 )
 def test_what_does_not_fit_says_how_much_it_is_and_where(name: str, size: int, call: Any) -> None:

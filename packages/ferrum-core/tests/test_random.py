@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ferrum as fe
 from ferrum import Generator, Tensor, philox
+from ferrum.capture import record
 from ferrum.errors import ArgumentError, DTypeError, FerrumError, OperandError, ShapeError
 
 QUIET = settings(deadline=None, derandomize=True, max_examples=60, database=None)
@@ -74,6 +75,24 @@ def test_draws_differ_between_calls_and_seeds(name: str) -> None:
     others = [tuple(DRAWS[name](Generator(seed)).reshape(-1).tolist()) for seed in range(20)]
     assert len(set(many)) > 10
     assert len(set(others)) > 10
+
+
+@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("odd", [5, "a", [1], Generator().next_key()], ids=str)
+def test_what_is_no_generator_is_refused(name: str, odd: Any) -> None:
+    public = name.split(maxsplit=1)[0].removesuffix("_like")
+    with pytest.raises(OperandError, match=rf"^{public}: expected a fe\.Generator, got \w+; make"):
+        DRAWS[name](odd)
+
+
+@pytest.mark.parametrize("odd", [-0.1, 1.5, float("nan")])
+def test_probabilities_lie_between_0_and_1(odd: float) -> None:
+    assert fe.bernoulli(fe.tensor([0.0, 1.0])).tolist() == [0, 1]
+    assert fe.bernoulli(fe.zeros(0)).shape == (0,)
+    with pytest.raises(ArgumentError, match="^bernoulli: expected probabilities from 0 to 1"):
+        fe.bernoulli(fe.tensor([0.5, odd]))
+    graph = record(fe.bernoulli, fe.tensor([0.0, 1.0]))  # where no value is known
+    assert graph.replay(fe.tensor([1.0, 0.0])).tolist() == [1, 0]
 
 
 def test_the_default_generator() -> None:

@@ -314,3 +314,7 @@ def test_casts() -> None:
     assert x.float() is x
     with pytest.raises(ShapeError):
         fe.tensor([1.0, 2.0]).item()
+
+
+def test_a_view_of_more_elements_than_there_is_room_for_prints() -> None:
+    assert repr(fe.ones(1).expand(2**45)) == "tensor([1., 1., 1.,  ..., 1., 1., 1.])"

@@ -16,13 +16,14 @@ from ferrum import base, ops
 from ferrum.errors import ArgumentError, DeviceError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Edges, Leaf, Node, Pieces
 from ferrum.mode import current, using
-from ferrum.node import OpNode
+from ferrum.node import OpNode, check_pieces
 from ferrum.operands import flat
 
 if TYPE_CHECKING:
     from ferrum.tensor import Tensor
 
 _accumulating = threading.Lock()
+_sequence = attrgetter("sequence")
 
 
 def backward(
@@ -103,13 +104,14 @@ def _listed(name: str, tensors: Any) -> list[Any]:
 
 
 def _inputs(name: str, inputs: Any) -> list[Edge]:
-    edges = [_edge_of(name, each) for each in _listed(name, inputs)]
+    edges = [edge_required(name, each) for each in _listed(name, inputs)]
     if not edges:
         raise ArgumentError(f"{name}: expected at least one input, got none")
     return edges
 
 
-def _edge_of(name: str, tensor: Tensor | None) -> Edge:
+def edge_required(name: str, tensor: Tensor | None) -> Edge:
+    """Return the edge of a tensor that must require grad."""
     if tensor is None:
         raise OperandError(f"{name}: expected a tensor, got None")
     if tensor.edge is None:
@@ -123,7 +125,7 @@ def _started(name: str, tensors: Any, grads: Any) -> tuple[list[Edge], list[Tens
     given = [None] * len(roots) if grads is None else _listed(name, grads)
     if len(given) != len(roots):
         raise ArgumentError(f"{name}: {len(roots)} tensors, but {len(given)} gradients")
-    edges = [_edge_of(name, root) for root in roots]
+    edges = [edge_required(name, root) for root in roots]
     return edges, [_seed(name, root, seed) for root, seed in zip(roots, given, strict=True)]
 
 
@@ -259,26 +261,30 @@ class Walk:
         pieces = node.pull(grads, self.create_graph, edges)
         if pieces is NotImplemented:
             pieces = _through_fallback(node, grads, self.create_graph, edges)
-        if len(pieces) != len(edges):
-            raise GradientError(
-                f"{node.name}: its gradient has {len(pieces)} values for {len(edges)} inputs"
-            )
-        if hooks is not None:
-            for hook in list(hooks.after.values()):
-                changed = hook(pieces, grads)
-                pieces = pieces if changed is None else _as_many(changed, pieces)
-        if getattr(node, "trace", ""):
-            _refuse_nan(node, pieces)
-        # a hook, or a function of the user's, may have kept what it returned
-        others = () if hooks is None and isinstance(node, OpNode) else pieces
-        for edge, piece in zip(edges, pieces, strict=True):
-            if isinstance(edge, tuple):
-                parts: Any = [None] * len(edge) if piece is None else piece
-                for inner, part in zip(edge, parts, strict=True):
-                    if inner is not None:
-                        self._deliver(inner, part, (*grads, *parts, *flat(others)))
-            elif edge is not None:
-                self._deliver(edge, cast("Tensor | None", piece), (*grads, *pieces, *others))
+        try:
+            if len(pieces) != len(edges):
+                raise GradientError(
+                    f"{node.name}: its gradient has {len(pieces)} values for {len(edges)} inputs"
+                )
+            if hooks is not None:
+                for hook in list(hooks.after.values()):
+                    changed = hook(pieces, grads)
+                    pieces = pieces if changed is None else _as_many(changed, pieces)
+            if getattr(node, "trace", ""):
+                _refuse_nan(node, pieces)
+            # a hook, or a function of the user's, may have kept what it returned
+            others = () if hooks is None and isinstance(node, OpNode) else pieces
+            for edge, piece in zip(edges, pieces, strict=True):
+                if isinstance(edge, tuple):
+                    parts: Any = [None] * len(edge) if piece is None else piece
+                    for inner, part in zip(edge, parts, strict=True):
+                        if inner is not None:
+                            self._deliver(inner, part, (*grads, *parts, *flat(others)))
+                elif edge is not None:
+                    self._deliver(edge, cast("Tensor | None", piece), (*grads, *pieces, *others))
+        except (AttributeError, TypeError, ValueError):
+            check_pieces(node, pieces, edges)
+            raise
         if not self.retain_graph:
             node.free()
 
@@ -328,9 +334,6 @@ class Walk:
             accumulate(leaf, g, owned, self.create_graph)
         else:
             self.found[leaf, 0] = g
-
-
-_sequence = attrgetter("sequence")
 
 
 def _way(edge: Any, leads: set[Node]) -> Any:

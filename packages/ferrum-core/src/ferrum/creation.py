@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrum import dlpack, ops
-from ferrum.device import Device
+from ferrum.device import Device, needing
 from ferrum.dtypes import (
     CATEGORY,
     DType,
@@ -24,7 +24,7 @@ from ferrum.dtypes import (
     int64,
     promote_types,
 )
-from ferrum.errors import ArgumentError, DTypeError, OperandError
+from ferrum.errors import ArgumentError, CaptureError, DTypeError, OperandError
 from ferrum.methods.axes import sizes_of
 from ferrum.mode import current
 from ferrum.operands import of_tensor
@@ -32,7 +32,7 @@ from ferrum.ops.memory import check_number, check_shape
 from ferrum.plugins import default_device
 from ferrum.plugins import device as find_device
 from ferrum.promotion import SCALARS, get_default_dtype, result_type, scalar_dtype
-from ferrum.random import Generator, default_generator
+from ferrum.random import Generator, Key, default_generator
 from ferrum.tensor import Tensor
 
 Where = str | Device | None
@@ -127,7 +127,7 @@ def _inferred(array: npt.NDArray[Any]) -> DType:
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: Where = None) -> Tensor:
     """Return `data` as a tensor, without copying where dtype and device allow it."""
     if isinstance(data, np.ndarray) and CATEGORY.get(data.dtype) is not None:
-        data = from_numpy(data)
+        data = _sharing("as_tensor", data, None)
     if not isinstance(data, Tensor):
         return tensor(data, dtype=dtype, device=device)
     out = data if device is None else data.to(device)
@@ -138,6 +138,16 @@ def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
     """Return a tensor that shares memory with `array`, where the device is the host's."""
     if not isinstance(array, np.ndarray):
         raise OperandError(f"from_numpy: expected an array, got {type(array).__name__}")
+    return _sharing("from_numpy", array, device)
+
+
+def _sharing(name: str, array: npt.NDArray[Any], device: Where) -> Tensor:
+    """Return a tensor on the memory of `array`, which a recording could not make anew."""
+    if current().forbids_values:
+        raise CaptureError(
+            f"{name}: a recording cannot tell the memory that it shares from what a replay should "
+            f"make anew; copy it with fe.tensor(...), or share it outside"
+        )
     array = np.asarray(array)  # masked arrays and matrices have rules of their own
     dtype = as_dtype(array.dtype)
     if array.dtype is not dtype:  # an equal dtype, but not the one object that `is` compares with
@@ -148,7 +158,7 @@ def from_numpy(array: npt.NDArray[Any], *, device: Where = None) -> Tensor:
 
 def from_dlpack(producer: Any, *, device: Where = None) -> Tensor:
     """Return a tensor that shares memory with any object that speaks DLPack, such as PyTorch's."""
-    return from_numpy(dlpack.import_array(producer), device=device)
+    return _sharing("from_dlpack", dlpack.import_array(producer), device)
 
 
 # ---- by a rule
@@ -271,9 +281,10 @@ def linspace(
         raise ArgumentError(f"linspace: expected steps of at least 0, got {steps}")
     check_shape("linspace", (count,))
     first, last = _number("linspace", start), _number("linspace", end)
-    with np.errstate(all="ignore"):
-        array = np.linspace(first, last, count).astype(_float(dtype))
-    return tensor(array, device=device)
+    chosen, where = _float(dtype), _where(device)
+    with np.errstate(all="ignore"), needing("linspace", where, count * chosen.itemsize):
+        array = np.linspace(first, last, count).astype(chosen)
+        return tensor(array, device=where)
 
 
 def eye(
@@ -288,8 +299,15 @@ def eye(
 # ---- at random
 
 
-def _key(generator: Generator | None) -> tuple[int, int]:
-    return (default_generator if generator is None else generator).next_key()
+def _key(name: str, generator: Generator | None) -> Key:
+    if generator is None:
+        return default_generator.next_key()
+    if not isinstance(generator, Generator):
+        raise OperandError(
+            f"{name}: expected a fe.Generator, got {type(generator).__name__}; make one with "
+            f"fe.Generator(seed)"
+        )
+    return generator.next_key()
 
 
 def rand(
@@ -303,7 +321,7 @@ def rand(
     out = ops.uniform(
         shape=sizes_of("rand", size),
         dtype=_float(dtype),
-        key=_key(generator),
+        key=_key("rand", generator),
         device=_where(device),
     )
     return out.requires_grad_(requires_grad)
@@ -320,7 +338,7 @@ def randn(
     out = ops.normal(
         shape=sizes_of("randn", size),
         dtype=_float(dtype),
-        key=_key(generator),
+        key=_key("randn", generator),
         device=_where(device),
     )
     return out.requires_grad_(requires_grad)
@@ -360,7 +378,7 @@ def randint(
         high=high,
         shape=sizes_of("randint", (size,)),
         dtype=chosen,
-        key=_key(generator),
+        key=_key("randint", generator),
         device=_where(device),
     )
 
@@ -368,7 +386,7 @@ def randint(
 def randperm(n: int, *, generator: Generator | None = None, device: Where = None) -> Tensor:
     """Return the integers 0 to n - 1 in random order."""
     (count,) = sizes_of("randperm", (n,))
-    return ops.randperm(n=count, key=_key(generator), device=_where(device))
+    return ops.randperm(n=count, key=_key("randperm", generator), device=_where(device))
 
 
 @of_tensor
@@ -376,5 +394,9 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     """Return 1 with probability p, else 0, element by element, in the dtype of p."""
     if CATEGORY[p.dtype] != 2:
         raise DTypeError(f"bernoulli: expected floating-point probabilities, got {p.dtype.name}")
-    draws = ops.uniform(shape=p.shape, dtype=float64, key=_key(generator), device=p.device)
-    return (draws < p.detach().to(float64)).to(p.dtype)
+    p = p.detach()
+    if not current().forbids_values and not ((p >= 0) & (p <= 1)).all():
+        raise ArgumentError("bernoulli: expected probabilities from 0 to 1, got others, or NaN")
+    key = _key("bernoulli", generator)
+    draws = ops.uniform(shape=p.shape, dtype=float64, key=key, device=p.device)
+    return (draws < p.to(float64)).to(p.dtype)

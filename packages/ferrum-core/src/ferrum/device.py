@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -117,15 +118,25 @@ class KernelCache(dict["Op[..., Any]", "Runner | None"]):
                     raise UnsupportedError(f"{op.name}: this device has no {spec.dtype.name}")
             try:
                 return function(*arrays, **attrs)
-            except OutOfMemoryError:
-                raise
-            except MemoryError as error:
+            except MemoryError:
                 size = sum(prod(map(abs, spec.shape)) * spec.dtype.itemsize for spec in specs)
-                raise OutOfMemoryError(
-                    f"{op.__name__}: no room on '{device}' for what it makes, {size:,} bytes"
-                ) from error
+                with needing(op.__name__, device, size):
+                    raise
 
         return run
+
+
+@contextmanager
+def needing(name: str, device: Device | str, size: int) -> Iterator[None]:
+    """Say of a MemoryError inside that `name` wanted `size` bytes on `device`."""
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"{name}: no room on '{device}' for what it makes, {size:,} bytes"
+        ) from error
 
 
 def selective(function: Runner, dtypes: frozenset[Any]) -> Runner:

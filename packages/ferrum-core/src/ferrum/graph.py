@@ -156,8 +156,7 @@ class Handle:
     @classmethod
     def add(cls, table: dict[int, Any], hook: Any) -> Handle:
         """Put `hook` into `table` and return its handle."""
-        if not callable(hook):
-            raise OperandError(f"register_hook: expected a function, got {type(hook).__name__}")
+        check_hook("register_hook", hook)
         key = cls._next_key()
         table[key] = hook
         return cls(table, key)
@@ -171,6 +170,12 @@ class Handle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def check_hook(name: str, hook: Any) -> None:
+    """Raise OperandError where a hook is nothing to call."""
+    if not callable(hook):
+        raise OperandError(f"{name}: expected a function, got {type(hook).__name__}")
 
 
 class Storage:

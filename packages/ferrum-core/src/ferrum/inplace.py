@@ -10,11 +10,13 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
+import numpy as np
+
 from ferrum.base import TensorBase
 from ferrum.device import Device
-from ferrum.dtypes import CATEGORY
+from ferrum.dtypes import CATEGORY, int64
 from ferrum.errors import ArgumentError, DTypeError, GradientError, OperandError, ShapeError
-from ferrum.graph import Edge, Leaf, edge_to, hooks_of, replay, storage_of
+from ferrum.graph import Edge, Leaf, Path, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
 from ferrum.operands import edge_of, edges_of, flat, operand
 from ferrum.operation import OPS, Op
@@ -108,16 +110,24 @@ def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
             raise GradientError(
                 f"{name}: a view made under no_grad is written in place; make it anew"
             )
-        if prod(tensor.shape) < 2:  # which lie in one place with no other
-            return
-        shape = base.shape
-        for step, attrs in tensor.view_of[1]:
-            grown = step.rule(Spec(shape, tensor.dtype), **attrs).shape
-            if step.name == "core.expand" and grown != shape:
-                raise ArgumentError(
-                    f"{name}: several elements of an expanded tensor lie in one place; clone() it"
-                )
-            shape = grown
+        if _overlaps(tensor, *tensor.view_of):
+            raise ArgumentError(
+                f"{name}: several elements of an expanded tensor lie in one place; clone() it"
+            )
+
+
+def _overlaps(tensor: Tensor, base: TensorBase, path: Path) -> bool:
+    """Return whether two elements of a view of `base` lie in one place."""
+    if all(step.name != "core.expand" for step, _ in path):
+        return False
+    size, most = prod(tensor.shape), prod(base.shape)
+    if size < 2 or size > most:
+        return size > 1
+    device = tensor.device
+    with using(current().plain(grad=False)):  # the view of a table of places tells
+        places = OPS["core.arange"](start=0, stop=most, step=1, dtype=int64, device=device)
+        seen = replay(path, OPS["core.reshape"](places, shape=base.shape))
+    return len(np.unique(device.backend.to_numpy(seen.array))) < size
 
 
 def rebase(tensor: Tensor, edge: Edge | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from ferrum.errors import OperandError
 
@@ -70,6 +70,11 @@ class Mode:
         self.interposers = interposers
         self.observers = observers
         self.special = bool(interposers or observers)
+
+    @property
+    def forbids_values(self) -> bool:
+        """Whether the values of tensors are not known, as while a function is recorded."""
+        return self.special and any(each.forbids_values for each in self.interposers)
 
     def with_grad(self, grad: bool) -> Mode:
         """Return this mode with recording on or off."""
@@ -185,14 +190,22 @@ def _stepwise(grad: bool, generator: Any) -> Generator[Any, Any, Any]:
         return end.value
 
 
-def no_grad() -> GradSwitch:
-    """Record nothing inside: `with fe.no_grad():`, or `@fe.no_grad()` before a function."""
-    return GradSwitch(False)
+@overload
+def no_grad() -> GradSwitch: ...
+@overload
+def no_grad(function: Callable[P, T]) -> Callable[P, T]: ...
+def no_grad(function: Any = None) -> Any:
+    """Record nothing inside: `with fe.no_grad():`, or `@fe.no_grad` before a function."""
+    return GradSwitch(False) if function is None else GradSwitch(False)(function)
 
 
-def enable_grad() -> GradSwitch:
+@overload
+def enable_grad() -> GradSwitch: ...
+@overload
+def enable_grad(function: Callable[P, T]) -> Callable[P, T]: ...
+def enable_grad(function: Any = None) -> Any:
     """Record inside, also within `no_grad`."""
-    return GradSwitch(True)
+    return GradSwitch(True) if function is None else GradSwitch(True)(function)
 
 
 class GradSetting(GradSwitch):

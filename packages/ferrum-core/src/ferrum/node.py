@@ -122,3 +122,26 @@ def restore(node: SavingNode, entry: Any, edge: Any, create_graph: bool) -> Any:
     if create_graph:
         tensor.edge = edge_to(node, edge, array) if edge.__class__ is int else edge
     return tensor
+
+
+def check_pieces(node: Node, pieces: Any, edges: Edges) -> None:
+    """Raise GradientError where `pieces`, a gradient per edge, has something else in it."""
+    expected = f"{node.name}: expected its gradient rule to return"
+    if not isinstance(pieces, (tuple, list)):
+        raise GradientError(f"{expected} {len(edges)} gradients, got {type(pieces).__name__}")
+    for number, (piece, edge) in enumerate(zip(pieces, edges, strict=False)):
+        if not _is_piece(piece, edge):
+            what = f"{len(edge)} tensors" if isinstance(edge, tuple) else "a tensor"
+            raise GradientError(
+                f"{expected} {what} or None for input {number}, got {type(piece).__name__}"
+            )
+
+
+def _is_piece(piece: Any, edge: Any) -> bool:
+    """Return whether `piece` is a gradient for `edge`, or a sequence of them for several."""
+    if piece is None or edge is None:
+        return True
+    if not isinstance(edge, tuple):
+        return isinstance(piece, base.TensorBase)
+    whole = isinstance(piece, (tuple, list)) and len(piece) == len(edge)
+    return whole and all(map(_is_piece, piece, edge))

@@ -56,7 +56,8 @@ def _values(array: npt.NDArray[Any], indent: int) -> str:
     shown = array
     if array.size > _options["threshold"]:
         for axis, size in enumerate(array.shape):
-            shown = shown.take([i for i in _entries(size, True) if i is not None], axis)
+            kept = [i for i in _entries(size, True) if i is not None]
+            shown = shown[(slice(None),) * axis + (kept,)]  # `take` would copy all of it first
     write = _float_style(shown) if is_floating(array.dtype) else str
     width = max(len(write(value)) for value in shown.flat)
     if not array.ndim:

@@ -227,9 +227,15 @@ def concat(xs: list[Array], *, axis: int, sizes: tuple[int, ...]) -> Array:
     return np.concatenate(xs, axis=axis)
 
 
+def _within(index: Array, low: int, high: int) -> bool:
+    """Return whether all of `index` lies in [low, high); what is repeated is looked at once."""
+    once = index[tuple(slice(1) if stride == 0 else slice(None) for stride in index.strides)]
+    return not once.size or bool(low <= once.min() and once.max() < high)
+
+
 def _picked(name: str, x: Array, indices: Sequence[Array | None]) -> tuple[Any, ...]:
     for size, index in zip(x.shape, indices, strict=True):
-        if index is not None and index.size and not (-size <= index.min() and index.max() < size):
+        if index is not None and not _within(index, -size, size):
             raise OutOfRangeError(
                 f"{name}: an index lies outside an axis of size {size} of {x.shape}"
             )
@@ -254,7 +260,7 @@ def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulat
 
 
 def _beside(name: str, x: Array, index: Array, axis: int) -> tuple[Any, ...]:
-    if index.size and not (index.min() >= 0 and index.max() < x.shape[axis]):
+    if not _within(index, 0, x.shape[axis]):
         raise OutOfRangeError(f"{name}: an index lies outside axis {axis} of size {x.shape[axis]}")
     grid: list[Any] = list(np.indices(index.shape, sparse=True))
     grid[axis] = index

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ferrum import autograd, ops
+from ferrum.autograd import edge_required
 from ferrum.base import bind_tensor
 from ferrum.dtypes import as_dtype, is_floating
 from ferrum.errors import DTypeError, GradientError, OperandError, OutOfRangeError, ShapeError
-from ferrum.graph import Edge, Handle, Leaf, Node, edge_to, hooks_of, storage_of
+from ferrum.graph import Handle, Leaf, Node, check_hook, edge_to, hooks_of, storage_of
 from ferrum.methods.axes import flag
 from ferrum.methods.reductions import Reductions
 from ferrum.operands import the_tensor
@@ -97,7 +98,8 @@ class Tensor(Reductions):
     @property
     def grad_fn(self) -> Node | None:
         """The node that made this tensor; None for leaves."""
-        return None if self.is_leaf else self._edge("grad_fn").node
+        node = None if self.edge is None else self.edge.node
+        return None if isinstance(node, Leaf) else node
 
     @property
     def grad(self) -> Tensor | None:
@@ -135,11 +137,6 @@ class Tensor(Reductions):
         """How often the memory of this tensor has been written."""
         return 0 if self.storage is None else self.storage.version
 
-    def _edge(self, name: str) -> Edge:
-        if self.edge is None:
-            raise GradientError(f"{name}: this tensor does not require grad")
-        return self.edge
-
     def backward(
         self,
         gradient: Tensor | None = None,
@@ -165,7 +162,7 @@ class Tensor(Reductions):
 
     def retain_grad(self) -> None:
         """Keep the gradient of this tensor in `.grad`, although it is no leaf."""
-        edge = self._edge("retain_grad")
+        edge = edge_required("retain_grad", self)
         if not isinstance(edge.node, Leaf):
             hooks_of(edge.node).retained.setdefault(edge.index, None)
 
@@ -174,14 +171,16 @@ class Tensor(Reductions):
 
         What it returns replaces it.
         """
-        edge = self._edge("register_hook")
+        edge = edge_required("register_hook", self)
         return Handle.add(hooks_of(edge.node).tensor.setdefault(edge.index, {}), hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Handle:
         """Call `hook(self)` each time a gradient has been added to `.grad` of this leaf."""
-        leaf = self._edge("register_post_accumulate_grad_hook").node
+        name = "register_post_accumulate_grad_hook"
+        check_hook(name, hook)
+        leaf = edge_required(name, self).node
         if not isinstance(leaf, Leaf):
-            raise GradientError("register_post_accumulate_grad_hook: expected a leaf")
+            raise GradientError(f"{name}: expected a leaf")
         if leaf.accumulated is None:
             leaf.accumulated = {}
         tensor = weakref.ref(self)
@@ -225,7 +224,7 @@ class Tensor(Reductions):
         self.array, self.device = source.array, source.device
         self.storage = storage_of(source)
         if edge is not None:
-            old, new = edge.node, self.requires_grad_()._edge("adopt").node
+            old, new = edge.node, edge_required("adopt", self.requires_grad_()).node
             assert isinstance(old, Leaf)
             assert isinstance(new, Leaf)
             new.hooks, new.accumulated = old.hooks, old.accumulated

@@ -148,12 +148,11 @@ class Conversion(TensorBase):
         return self._host("numpy")
 
     def _host(self, name: str) -> npt.NDArray[Any]:
-        for interposer in current().interposers:
-            if interposer.forbids_values:
-                raise CaptureError(
-                    f"{name}: the values of a tensor are not known while a function is recorded; "
-                    f"compute with tensors, as fe.where does for a choice, or read them outside"
-                )
+        if current().forbids_values:
+            raise CaptureError(
+                f"{name}: the values of a tensor are not known while a function is recorded; "
+                f"compute with tensors, as fe.where does for a choice, or read them outside"
+            )
         return self.device.backend.to_numpy(self.array)
 
     def __array__(self, dtype: Any = None, copy: builtins.bool | None = None) -> npt.NDArray[Any]:

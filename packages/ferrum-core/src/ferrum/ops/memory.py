@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import ceil, inf, nan, prod
 from typing import TYPE_CHECKING
 
-from ferrum.device import Device
+from ferrum.device import Device, needing
 from ferrum.dtypes import CATEGORY, DType, bool_, float32, int64, is_floating, uint8
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
@@ -230,8 +230,9 @@ def to_device(x: TensorLike, *, source: Device, target: Device) -> Spec:
 
 @to_device.fallback
 def _(x: Tensor, *, source: Device, target: Device) -> Tensor:
-    host = source.backend.to_numpy(x.array)
-    return type(x)(target.from_numpy(host.copy()), target)
+    with needing("to_device", target, prod(x.shape) * x.dtype.itemsize):
+        host = source.backend.to_numpy(x.array).copy()
+        return type(x)(target.from_numpy(host), target)
 
 
 @to_device.gradient
