@@ -9,9 +9,9 @@
 
 #include <immintrin.h>
 
-/* A block of the result in registers: ROWS x COLUMNS. A step takes two k, "a pair". */
-#define ROWS 8
-#define COLUMNS 32
+/* A block of the result in registers: BLOCK_ROWS x BLOCK_COLUMNS. A step takes two k, "a pair". */
+#define BLOCK_ROWS 8
+#define BLOCK_COLUMNS 32
 #define DEPTH 512
 
 int bf16_runs(void) { return __builtin_cpu_supports("avx512bf16"); }
@@ -58,7 +58,7 @@ static void pack_along(uint32_t *to, const uint16_t *from, intptr_t line, intptr
             turn(x);
             for (intptr_t i = 0; i < 16 && l + 2 * i < k; i++) {
                 uint32_t *row = to + (l / 2 + i) * width + first;
-                if (width == ROWS)
+                if (width == BLOCK_ROWS)
                     _mm256_storeu_si256((__m256i *)row, _mm512_castsi512_si256(x[i]));
                 else
                     _mm512_storeu_si512(row, x[i]);
@@ -78,7 +78,7 @@ static void pack_across(uint32_t *to, const uint16_t *from, intptr_t step, intpt
         __m512i low = _mm512_or_si512(
             _mm512_cvtepu16_epi32(_mm512_castsi512_si256(even)),
             _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(odd)), 16));
-        if (width == ROWS) {
+        if (width == BLOCK_ROWS) {
             _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(low));
             continue;
         }
@@ -117,32 +117,32 @@ static void pack(uint32_t *to, const uint16_t *from, intptr_t line, intptr_t ste
 /* Add the products of `pairs` steps to a block of sums, or start it with them. */
 static void block(intptr_t pairs, const uint32_t *a, const uint32_t *b, float *sums, intptr_t lead,
                   int more) {
-    __m512 sum[ROWS][2];
+    __m512 sum[BLOCK_ROWS][2];
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < BLOCK_ROWS; i++) {
         sum[i][0] = more ? _mm512_loadu_ps(sums + i * lead) : _mm512_setzero_ps();
         sum[i][1] = more ? _mm512_loadu_ps(sums + i * lead + 16) : _mm512_setzero_ps();
     }
-    for (intptr_t l = 0; l < pairs; l++, a += ROWS, b += COLUMNS) {
+    for (intptr_t l = 0; l < pairs; l++, a += BLOCK_ROWS, b += BLOCK_COLUMNS) {
         __m512bh left = (__m512bh)_mm512_loadu_si512(b);
         __m512bh right = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++) {
+        for (int i = 0; i < BLOCK_ROWS; i++) {
             __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[i]);
             sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, left);
             sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, right);
         }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < BLOCK_ROWS; i++) {
         _mm512_storeu_ps(sums + i * lead, sum[i][0]);
         _mm512_storeu_ps(sums + i * lead + 16, sum[i][1]);
     }
 }
 
 int bf16_product(const Matrix *a, const Matrix *b, uint16_t *out, intptr_t lead) {
-    intptr_t m = (a->rows + ROWS - 1) / ROWS * ROWS;
-    intptr_t n = (b->columns + COLUMNS - 1) / COLUMNS * COLUMNS, k = a->columns;
+    intptr_t m = (a->rows + BLOCK_ROWS - 1) / BLOCK_ROWS * BLOCK_ROWS;
+    intptr_t n = (b->columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS * BLOCK_COLUMNS, k = a->columns;
     intptr_t blocks = (k + DEPTH - 1) / DEPTH, depth = ((k + blocks - 1) / blocks + 1) / 2 * 2;
     float *sums = pool_take((size_t)(m * n + (m + n) * (depth / 2)) * 4);
     if (!sums)
@@ -152,11 +152,11 @@ int bf16_product(const Matrix *a, const Matrix *b, uint16_t *out, intptr_t lead)
     for (intptr_t start = 0; start < k; start += depth) {
         intptr_t count = smaller(depth, k - start), pairs = (count + 1) / 2;
         pack(rows, x + start * a->column_stride, a->row_stride, a->column_stride, a->rows, count,
-             ROWS);
+             BLOCK_ROWS);
         pack(columns, y + start * b->row_stride, b->column_stride, b->row_stride, b->columns, count,
-             COLUMNS);
-        for (intptr_t j = 0; j < n; j += COLUMNS)
-            for (intptr_t i = 0; i < m; i += ROWS)
+             BLOCK_COLUMNS);
+        for (intptr_t j = 0; j < n; j += BLOCK_COLUMNS)
+            for (intptr_t i = 0; i < m; i += BLOCK_ROWS)
                 block(pairs, rows + i * pairs, columns + j * pairs, sums + i * n + j, n, start > 0);
     }
     for (intptr_t i = 0; i < a->rows; i++)

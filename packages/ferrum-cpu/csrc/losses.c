@@ -4,7 +4,6 @@
 
 #define GRAIN 32768
 
-enum { NONE, MEAN, SUM };
 
 typedef struct {
     Source input, target, g; /* g only where it is element by element */
@@ -82,7 +81,7 @@ int mse_loss(uintptr_t input, uintptr_t target, uintptr_t out, int reduction) {
     double one = 0;
     if (!read_squares(&s, input, target, out))
         return DECLINED;
-    if (reduction == NONE)
+    if (reduction == EACH)
         return same_shape(&s.out, &s.input.view) ? in_chunks(write_chunk, &s) : DECLINED;
     if (s.out.axes)
         return DECLINED;
@@ -92,7 +91,7 @@ int mse_loss(uintptr_t input, uintptr_t target, uintptr_t out, int reduction) {
         return NO_MEMORY;
     in_chunks(sum_chunk, &s);
     double sum = pairwise(s.partial, chunks);
-    write_number(&s.out, reduction == MEAN ? sum / (double)s.count : sum);
+    write_number(&s.out, reduction == MEAN_OF_ALL ? sum / (double)s.count : sum);
     if (chunks > 1)
         pool_give(s.partial);
     return OK;
@@ -100,13 +99,13 @@ int mse_loss(uintptr_t input, uintptr_t target, uintptr_t out, int reduction) {
 
 int mse_loss_backward(uintptr_t g, uintptr_t input, uintptr_t target, uintptr_t out,
                       int reduction) {
-    Squares s = {.backward = 1, .whole_g = reduction != NONE};
+    Squares s = {.backward = 1, .whole_g = reduction != EACH};
     View of_g;
     if (!read_squares(&s, input, target, out) || !same_shape(&s.out, &s.input.view) ||
         !read_array(g, &of_g) || of_g.dtype != s.out.dtype ||
         (s.whole_g ? of_g.axes != 0 : !same_shape(&of_g, &s.out)))
         return DECLINED;
-    s.factor = reduction == MEAN ? 2.0 / (double)larger(s.count, 1) : 2.0;
+    s.factor = reduction == MEAN_OF_ALL ? 2.0 / (double)larger(s.count, 1) : 2.0;
     if (!s.whole_g) {
         s.g = source_of(&of_g, s.wide ? F64 : F32);
     } else {

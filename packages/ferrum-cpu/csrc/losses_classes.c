@@ -4,7 +4,6 @@
 
 #include <stdatomic.h>
 
-enum { NONE, MEAN, SUM };
 
 /* Rows that are gathered together where a row's classes are not side by side: neighbours lie in
    the same cache lines. */
@@ -126,7 +125,7 @@ static double compute_row(const Call *call, intptr_t row, int64_t class, int kep
         return loss * (1 - smoothing) - all * (smoothing / classes);
     }
     double g = call->g, share = smoothing / classes;
-    if (call->reduction == NONE) {
+    if (call->reduction == EACH) {
         View one = {row_at(&call->each, row), NULL, NULL, 0, call->dtype};
         g = read_number(&one);
     }
@@ -172,7 +171,7 @@ static int run_block(Call *call, intptr_t row, int n, const Scratch *scratch, Su
                 loss = compute_row(call, row + j, class, kept, x, y, &weight);
             }
         }
-        if (call->kind != GRADIENT && call->reduction == NONE) {
+        if (call->kind != GRADIENT && call->reduction == EACH) {
             View one = {row_at(&call->each, row + j), NULL, NULL, 0, call->dtype};
             write_number(&one, loss);
         }
@@ -243,7 +242,7 @@ static int read_out(Call *call, uintptr_t out) {
 /* Read losses, or gradients of them: one, or one for each row. */
 static int read_each(Call *call, uintptr_t each) {
     return read_array(each, &call->each) && call->each.dtype == call->dtype &&
-           (call->reduction == NONE ? same_shape(&call->each, &call->target)
+           (call->reduction == EACH ? same_shape(&call->each, &call->target)
                                     : call->each.axes == 0);
 }
 
@@ -302,8 +301,8 @@ static int run_loss(Call *call, const View *w, uintptr_t total) {
     if (code != OK)
         return code;
     write_number(&sum, weights);
-    if (call->reduction != NONE)
-        write_number(&call->each, call->reduction == MEAN ? loss / weights : loss);
+    if (call->reduction != EACH)
+        write_number(&call->each, call->reduction == MEAN_OF_ALL ? loss / weights : loss);
     return OK;
 }
 
@@ -342,7 +341,7 @@ int cross_entropy_backward(uintptr_t g, uintptr_t log_probs, uintptr_t target, u
     if (!read_call(&call, log_probs, target, weight, &w) || !read_each(&call, g) ||
         !read_out(&call, out) || !read_array(total, &sum) || sum.axes || compute_of(sum.dtype) < 0)
         return DECLINED;
-    if (reduction != NONE)
-        call.g = read_number(&call.each) / (reduction == MEAN ? read_number(&sum) : 1);
+    if (reduction != EACH)
+        call.g = read_number(&call.each) / (reduction == MEAN_OF_ALL ? read_number(&sum) : 1);
     return run(&call, &w, &loss, &weights);
 }

@@ -1,10 +1,10 @@
 /* The loops of losses. Sums run in lanes, which are added in a fixed order at the end. */
 
-#define LANES 16
+#define LOSS_LANES 16
 
 /* Fold the lanes of a sum or maximum in halves. */
 #define FOLD(lane, COMBINE) \
-    for (int half = LANES / 2; half; half /= 2) \
+    for (int half = LOSS_LANES / 2; half; half /= 2) \
         for (int j = 0; j < half; j++) \
             lane[j] = COMBINE(lane[j], lane[j + half]);
 #define PLUS(a, b) ((a) + (b))
@@ -13,15 +13,15 @@
 #define LOSSES(T) \
     static double loss_squares_##T(const void *input, const void *target, intptr_t n) { \
         const T *x = input, *t = target; \
-        f64 lane[LANES] = {0}; \
-        for (intptr_t start = 0; start + LANES <= n; start += LANES) \
-            for (int j = 0; j < LANES; j++) { \
+        f64 lane[LOSS_LANES] = {0}; \
+        for (intptr_t start = 0; start + LOSS_LANES <= n; start += LOSS_LANES) \
+            for (int j = 0; j < LOSS_LANES; j++) { \
                 f64 d = x[start + j] - t[start + j]; \
                 lane[j] += d * d; \
             } \
-        for (intptr_t i = n / LANES * LANES; i < n; i++) { \
+        for (intptr_t i = n / LOSS_LANES * LOSS_LANES; i < n; i++) { \
             f64 d = x[i] - t[i]; \
-            lane[i % LANES] += d * d; \
+            lane[i % LOSS_LANES] += d * d; \
         } \
         FOLD(lane, PLUS) \
         return lane[0]; \
@@ -47,15 +47,15 @@
     static void loss_log_softmax_##T(void *out, const void *row, intptr_t n) { \
         const T *restrict x = row; \
         T *restrict y = out; \
-        T most[LANES]; \
+        T most[LOSS_LANES]; \
         f64 sum = 0; \
-        for (int j = 0; j < LANES; j++) \
+        for (int j = 0; j < LOSS_LANES; j++) \
             most[j] = -(T)INFINITY; \
-        for (intptr_t start = 0; start + LANES <= n; start += LANES) \
-            for (int j = 0; j < LANES; j++) \
+        for (intptr_t start = 0; start + LOSS_LANES <= n; start += LOSS_LANES) \
+            for (int j = 0; j < LOSS_LANES; j++) \
                 most[j] = LARGER(x[start + j], most[j]); \
-        for (intptr_t i = n / LANES * LANES; i < n; i++) \
-            most[i % LANES] = LARGER(x[i], most[i % LANES]); \
+        for (intptr_t i = n / LOSS_LANES * LOSS_LANES; i < n; i++) \
+            most[i % LOSS_LANES] = LARGER(x[i], most[i % LOSS_LANES]); \
         FOLD(most, LARGER) \
         T top = most[0]; \
         for (intptr_t i = 0; i < n; i++) \
@@ -89,17 +89,17 @@
 #define WEIGHTED(T) \
     static double loss_weighted_##T(const void *row, const void *weights, intptr_t n) { \
         const T *x = row, *w = weights; \
-        T lane[LANES] = {0}; \
-        intptr_t whole = n / LANES * LANES; \
+        T lane[LOSS_LANES] = {0}; \
+        intptr_t whole = n / LOSS_LANES * LOSS_LANES; \
         if (w) { \
-            for (intptr_t start = 0; start < whole; start += LANES) \
-                for (int j = 0; j < LANES; j++) \
+            for (intptr_t start = 0; start < whole; start += LOSS_LANES) \
+                for (int j = 0; j < LOSS_LANES; j++) \
                     lane[j] += x[start + j] * w[start + j]; \
             for (intptr_t i = whole; i < n; i++) \
                 lane[i - whole] += x[i] * w[i]; \
         } else { \
-            for (intptr_t start = 0; start < whole; start += LANES) \
-                for (int j = 0; j < LANES; j++) \
+            for (intptr_t start = 0; start < whole; start += LOSS_LANES) \
+                for (int j = 0; j < LOSS_LANES; j++) \
                     lane[j] += x[start + j]; \
             for (intptr_t i = whole; i < n; i++) \
                 lane[i - whole] += x[i]; \

@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+/* What becomes of the losses of a batch: the `reduction` of the ops, by number. */
+enum { EACH, MEAN_OF_ALL, SUM_OF_ALL };
+
 /* By dtype: float32, float64. */
 typedef struct {
     /* The sum of (x - t)², and each of them. */
