@@ -172,5 +172,6 @@ def test_kernels_survive_any_operands():
         attrs = {}
         if draw.random() < 0.3:
             attrs[draw.choice(("axes", "shape", "key", "axis", "low"))] = draw.choice(ATTRIBUTES)
-        with suppress(TypeError, FerrumError):  # of the wrong number, or named so
+        # operands of the wrong number, attributes of the wrong name or beyond 64 bits
+        with suppress(TypeError, OverflowError, FerrumError):
             checked[draw.choice(names)](*operands, **attrs)
