@@ -253,17 +253,22 @@ static int any_negative(const View *x) {
     return 0;
 }
 
-int elementwise(int op, int dtype, const View *in, const View *out) {
+int elementwise_whole(int op, int dtype, const View *in, const View *out) {
     const Entry *entry = &isa->elementwise[op][dtype];
-    if (op == OP_pow && dtype < F16 && any_negative(&in[1]))
-        return NEGATIVE_POWER;
     Plan plan = {.loop = entry->loop, .inputs = inputs_of[op]};
-    if (!entry->loop)
-        return DECLINED;
     place(&plan, 0, out, out->axes, entry->writes);
     for (int k = 0; k < plan.inputs; k++)
         place(&plan, k + 1, &in[k], out->axes, reads_of(op, entry, k));
     return finish(&plan, out, is_heavy[op] ? HEAVY_GRAIN : GRAIN);
+}
+
+int elementwise(int op, int dtype, const View *in, const View *out) {
+    if (!isa->elementwise[op][dtype].loop)
+        return DECLINED;
+    if (op == OP_pow && dtype < F16 && any_negative(&in[1]))
+        return NEGATIVE_POWER;
+    return wants_bands(op, in, out) ? elementwise_in_bands(op, dtype, in, out)
+                                    : elementwise_whole(op, dtype, in, out);
 }
 
 #define COPY(size) \

@@ -52,6 +52,11 @@ static inline int reads_of(int op, const Entry *entry, int input) {
 int elementwise(int op, int dtype, const View *in, const View *out);
 int elementwise_inputs(int op);
 
+/* The same at one go; and in bands of rows, for large inputs that are transposed: bands.c. */
+int elementwise_whole(int op, int dtype, const View *in, const View *out);
+int elementwise_in_bands(int op, int dtype, const View *in, const View *out);
+int wants_bands(int op, const View *in, const View *out);
+
 /* Fill in the view of an array that Python passed by its id(); return whether kernels know it. */
 int read_array(uintptr_t array, View *view);
 
