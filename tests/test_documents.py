@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ PAGES = sorted(
     if "```python" in path.read_text(encoding="utf-8")
 )
 BACKEND = "docs/tutorials/write-a-backend.md"
+KERNEL = "docs/guides/write-a-kernel.md"
 TUTORIALS = [page for page in PAGES if "/tutorials/" in page]
 
 
@@ -34,7 +36,7 @@ def run(page, folder, python=sys.executable, **variables):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != BACKEND])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (BACKEND, KERNEL)])
 def test_the_code_of_a_page_runs(page, tmp_path):
     run(page, tmp_path)
 
@@ -51,6 +53,34 @@ def test_the_backend_of_the_tutorial_installs_conforms_and_trains(tmp_path):
     path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
     offline = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}  # 0 is pip's way to say "none"
     run(BACKEND, tmp_path, str(python), PATH=path, **offline)
+
+
+@pytest.mark.slow
+def test_the_kernels_of_the_guide_build_and_conform(tmp_path):
+    """On copies of the packages, which stand before those that are installed."""
+    names = ("ferrum-core", "ferrum-cpu")
+    for name in names:
+        leave = shutil.ignore_patterns("build", "*.so", "*.egg-info", "__pycache__")
+        shutil.copytree(ROOT / "packages" / name, tmp_path / "packages" / name, ignore=leave)
+    sources = [str(tmp_path / "packages" / name / "src") for name in names]
+    run(KERNEL, tmp_path, PYTHONPATH=os.pathsep.join(sources))
+
+
+def test_the_c_that_the_guides_quote_is_in_the_sources():
+    """Blocks of C without a file's name quote ours; a diff quotes where it does not add."""
+    folder = ROOT / "packages" / "ferrum-cpu"
+    sources = [*folder.glob("csrc/*"), *folder.glob("*.py"), *folder.glob("src/**/*.py")]
+    sources += (ROOT / "packages" / "ferrum-core" / "src").glob("**/*.py")
+    lines = {line for path in sources for line in path.read_text(encoding="utf-8").splitlines()}
+    quoted = []
+    for page in ROOT.glob("docs/guides/*.md"):
+        text = page.read_text(encoding="utf-8")
+        for code in re.findall(r"^```c\n(.*?)^```", text, re.M | re.S):
+            quoted += code.splitlines()
+        for code in re.findall(r"^```diff.*?\n(.*?)^```", text, re.M | re.S):
+            quoted += [line[1:] for line in code.splitlines() if line[0] in " -"]
+    assert len(quoted) > 20
+    assert [line for line in quoted if line.strip() and line not in lines] == []
 
 
 @pytest.mark.parametrize(
