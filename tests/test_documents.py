@@ -1,5 +1,7 @@
 """The code in the documents runs, and prints what they say."""
 
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -36,9 +38,10 @@ def run(page, folder, python=sys.executable, **variables):
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.parametrize("device", ["reference", "cpu"])
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in (BACKEND, KERNEL)])
-def test_the_code_of_a_page_runs(page, tmp_path):
-    run(page, tmp_path)
+def test_the_code_of_a_page_runs(page, device, tmp_path):
+    run(page, tmp_path, FERRUM_DEVICE=device)
 
 
 @pytest.mark.slow
@@ -131,6 +134,31 @@ def test_the_layers_in_the_architecture_are_those_that_import_linter_holds():
     layers = re.search(r"^layers =\n((?:    .+\n)+)", contract, re.M)[1]
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert "```text\n" + re.sub("^    ", "", layers, flags=re.M) + "```" in page
+
+
+def test_figures_are_what_a_benchmark_wrote(tmp_path):
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "docs" / "figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert "none" in module.figures(tmp_path)
+    about = {"processor": "Abacus", "threads": 2, "isa": "avx2", "blas": "openblas (Haswell)"}
+    about |= {"python": "3.11", "torch": "2.9", "numpy": "2.4"}
+    seconds = {"ferrum": [1e-6, 2e-6, 3e-6], "torch": [2e-6, 6e-6, 12e-6], "numpy": [4e-3] * 3}
+    rows = {
+        "add": {"seconds": seconds, "floor": 5e-7},
+        "exp": {"seconds": {"ferrum": [2.0], "torch": [1.5]}, "floor": None},
+    }
+    data = {"environment": about, "rows": rows}
+    (tmp_path / "cpu_ops.json").write_text(json.dumps(data), encoding="utf-8")
+    text = module.figures(tmp_path)
+    assert "Abacus, 2 threads; kernels for avx2, BLAS openblas (Haswell)" in text
+    assert "Medians of 3 rounds" in text
+    assert "| add | 2 µs | 6 µs | 4 ms | 500 ns | 3.00 (2.00 to 4.00) |\n" in text
+    assert "| exp | 2 s | 1.5 s |  |  | 0.75 (0.75 to 0.75) |\n" in text
+    assert "| geometric mean | | | | | 1.50 |" in text
+    assert "figures/cpu_ops.png" not in text
+    (tmp_path / "cpu_ops.png").write_bytes(b"")
+    assert "(figures/cpu_ops.png)" in module.figures(tmp_path)
 
 
 def test_every_decision_is_listed_and_on_the_site():
