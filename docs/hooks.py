@@ -1,12 +1,15 @@
-"""What the site shows of the sources: a reference page per public module, and the table of ops."""
+"""What the site shows of the sources: the reference, the table of ops, and benchmarks' figures."""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for path in ROOT.glob("packages/*/src/*") if path.is_dir())
@@ -65,6 +68,8 @@ devices that you have.
   differentiable* by mathematics.
 - **reference**: whether the device `reference` has a kernel of its own (*native*) or the op is
   *decomposed*.
+- **cpu**: whether the device `cpu`, of the distribution `ferrum-cpu`, has a kernel in *C*, in
+  *NumPy*, or none, so that the op is *decomposed*. There are {languages}.
 - **tolerance**: how far a kernel may be from float64, in units in the last place of the value, or
   of a fixed magnitude where that is larger. *Exact* is the right value, rounded once.
 
@@ -81,8 +86,11 @@ SECTIONS = {
         "and copied; its gradient is that of the op.",
     ),
 }
-COLUMNS = ["op", "what it does", "gradient", "reference", "tolerance"]
+COLUMNS = ["op", "what it does", "gradient", "reference", "cpu", "tolerance"]
+WRITTEN = {"C": "in C", "NumPy": "in NumPy", "decomposed": "decomposed"}
 GRADIENTS = {"rule": "rule", "fallback": "through its fallback", "none": "not differentiable"}
+# Where a page wants the figures, and where their charts are on the site.
+FIGURES, CHARTS = "<!-- figures -->", "guides/figures"
 
 
 def modules(source: Path) -> list[str]:
@@ -130,7 +138,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             page = f"::: {module}\n{options}"
             files.append(File.generated(config, page_of(module), content=page))
     files.append(File.generated(config, "ops.md", content=op_table()))
+    for chart in ROOT.glob("benchmarks/results/*.png"):
+        files.append(
+            File.generated(config, f"{CHARTS}/{chart.name}", abs_src_path=str(chart.resolve()))
+        )
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the figures where a page wants them."""
+    if FIGURES not in markdown:
+        return markdown
+    sys.path.insert(0, str(Path(__file__).parent))
+    from figures import figures
+
+    return markdown.replace(FIGURES, figures())
 
 
 def op_table() -> str:
@@ -138,10 +160,13 @@ def op_table() -> str:
     from ferrum.op import OPS
     from ferrum.optable import required_ops
     from ferrum.plugins import load_ops
+    from ferrum_cpu.kernels import language
 
     broken = load_ops()
     assert not broken, broken
-    parts = [OPENING.format(required=len(required_ops()), total=len(OPS))]
+    counts = Counter(language(name) for name in OPS)
+    languages = ", ".join(f"{count} ops {WRITTEN[each]}" for each, count in counts.most_common())
+    parts = [OPENING.format(required=len(required_ops()), total=len(OPS), languages=languages)]
     sections: dict[str, list[Any]] = {key: [] for key in SECTIONS}
     for op in sorted(OPS.values(), key=lambda op: op.name):
         sections.setdefault(section(op), []).append(op)
@@ -166,6 +191,7 @@ def row(op: Any) -> list[str]:
     """Return the cells of an op's row."""
     from ferrum.optable import gradient_kind
     from ferrum.plugins import device
+    from ferrum_cpu.kernels import language
 
     arguments = ", ".join([*op.inputs, *(["*"] if op.attributes else []), *op.attributes])
     native = device("reference").kernels[op] is not None
@@ -174,6 +200,7 @@ def row(op: Any) -> list[str]:
         described(op),
         GRADIENTS[gradient_kind(op)],
         "native" if native else "decomposed",
+        language(op.name),
         tolerance(op),
     ]
 

@@ -1,6 +1,6 @@
 """Teach a network to read handwritten digits: 1,797 of them, 8 x 8 pixels, from scikit-learn.
 
-    python examples/digits.py [--epochs 30] [--device reference] [--out out]
+    python examples/digits.py [--epochs 30] [--device cpu] [--out out]
 
 A quarter of the digits is held out: the network never learns from them, so they show what it can
 do. Weights and a picture of the result are left in the folder `out`.

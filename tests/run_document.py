@@ -4,6 +4,7 @@ Python blocks share one namespace, and a top-level `print(...)  # expected` must
 comment says. A block of any language with a `title="path"` is written to that file, or added to it
 where an earlier block has begun it. A block of shell commands runs if `<!-- run -->` stands above
 it. A block of text right below one that runs is what that must print; `...` stands for anything.
+A block of `diff` with a title changes that file instead; `@@` stands between two of its places.
 `<!-- not run: why -->` leaves a block out.
 """
 
@@ -25,8 +26,9 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # The commands of the interpreter that runs this, wherever its scripts may be.
-COMMANDS = "".join(
-    f'{name}() {{ "$PYTHON" -m {name} "$@"; }}\n' for name in ("pip", "ferrum", "pytest")
+COMMANDS = (
+    "".join(f'{name}() {{ "$PYTHON" -m {name} "$@"; }}\n' for name in ("pip", "ferrum", "pytest"))
+    + 'python() { "$PYTHON" "$@"; }\n'
 )
 
 
@@ -99,10 +101,25 @@ def write(block: Block, path: Path) -> None:
     path.write_text(before + block.code, encoding="utf-8")
 
 
+def change(block: Block, page: Path, path: Path) -> None:
+    """Change a file as a diff says, each part of which must fit in one place."""
+    for part in re.split(r"^@@\n", block.code, flags=re.MULTILINE):
+        lines = part.splitlines(keepends=True)
+        old, new = ("".join(each[1:] for each in lines if each[0] != sign) for sign in "+-")
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            sys.exit(f"{page}:{block.line}: {text.count(old)} places in {path} have\n{old}")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def run_block(block: Block, page: Path, namespace: dict[str, object]) -> None:
     """Do with a block what its fence says."""
     if block.title is not None:
-        write(block, Path(block.title))
+        path = Path(block.title)
+        if block.language == "diff":
+            change(block, page, path)
+        else:
+            write(block, path)
         return
     if block.language == "python":
         printed = run_python(block, page, namespace)
