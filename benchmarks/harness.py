@@ -266,7 +266,8 @@ def chart(rows: list[Row], title: str, path: Path) -> None:
     ]
     places = range(len(rows))
     colours = ["#2563eb" if middle >= 1 else "#dc2626" for middle in middles]
-    axes.barh(places, middles, xerr=errors, color=colours, ecolor="#6b7280", height=0.7)
+    widths = [middle - 1 for middle in middles]  # from PyTorch's speed on
+    axes.barh(places, widths, left=1, xerr=errors, color=colours, ecolor="#6b7280", height=0.7)
     axes.set_yticks(places, [row.case.name for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log", base=2)
@@ -315,6 +316,7 @@ def main(
             },
         }
         (options.out / f"{stem}.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
-        title = f"{about['processor']}, {about['threads']} threads, {about['isa']}, {about['blas']}"
+        threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
+        title = f"{about['processor']}, {threads}, {about['isa']}, {about['blas']}"
         chart(rows, title, options.out / f"{stem}.png")
     return rows
