@@ -426,3 +426,10 @@ def test_bad_arguments(call: Callable[[], Any], error: type[FerrumError], text: 
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("count", [3, 100_000])
+def test_any_number_but_zero_fills_bools_with_true(count):
+    for value in (2**80, -(2**80), 2**63, 0.1, float("nan")):
+        assert fe.full((count,), value, dtype=fe.bool).all().item(), value
+    assert not fe.full((count,), -0.0, dtype=fe.bool).any().item()

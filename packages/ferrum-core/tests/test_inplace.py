@@ -285,3 +285,16 @@ def test_results_must_fit() -> None:
         x.add_(fe.ones(3, 2, dtype=fe.int64))
     assert x.tolist() == [1, 1]
     assert fe.ones(2, dtype=fe.float16).add_(fe.ones(2, dtype=fe.float64)).dtype is fe.float16
+
+
+def test_a_copy_reads_all_before_it_writes():
+    def copied(to, source):
+        x = fe.arange(9)
+        x[to].copy_(x[source])
+        return x[to].tolist()
+
+    # vectors with strides of one sign are where NumPy does not look after overlap
+    assert copied(slice(0, None, 2), slice(0, 5)) == [0, 1, 2, 3, 4]
+    assert copied(slice(0, 5), slice(0, None, 2)) == [0, 2, 4, 6, 8]
+    assert copied(slice(1, None), slice(0, -1)) == [*range(8)]
+    assert copied(slice(1, None, 3), slice(2, 5)) == [2, 3, 4]

@@ -1,8 +1,9 @@
 /* Products of bfloat16 by vdpbf16ps, which multiplies pairs of bfloat16 and adds them to float32.
 
-   It takes subnormal numbers for 0, and adds the two products of a pair without a rounding of
-   their own that IEEE would know; both are far below what rounding a result to bfloat16 loses. A
-   sum over k is kept in float32 and rounded once. */
+   It takes subnormal numbers for 0, as PyTorch does with it: infinity times one of them is NaN. It
+   adds the two products of a pair without a rounding of their own that IEEE would know, which is
+   far below what rounding a result to bfloat16 loses. A sum over k is kept in float32 and rounded
+   once. */
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,prefer-vector-width=512")
 #include "gemm.h"
 #include "isa.h"

@@ -5,6 +5,8 @@
 #include "kernels.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +36,11 @@ static void *symbol(void *library, const char *prefix, const char *name) {
 }
 
 const char *blas_load(const char *path, const char *prefix) {
+    sigset_t all, before; /* not for the thread that OpenBLAS starts as it is loaded */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     void *library = dlopen(path, RTLD_LOCAL | RTLD_NOW);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!library)
         return dlerror();
     void (*set_threads)(int) = (void (*)(int))symbol(library, prefix, "openblas_set_num_threads");

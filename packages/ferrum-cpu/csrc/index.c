@@ -85,6 +85,23 @@ static void join_tile(void *context, intptr_t i) {
     }
 }
 
+/* Whether all elements of an index lie inside an axis: where the indices' joint shape is empty,
+   `join_tile` sees none of them. */
+static int lies_inside(const View *index, intptr_t size) {
+    char stored[TILE * 8];
+    int64_t values[TILE];
+    intptr_t count = count_of(index);
+    for (intptr_t position = 0; position < count; position += TILE) {
+        intptr_t n = smaller(count - position, TILE);
+        read_tile(index, position, n, stored);
+        isa->convert[index->dtype][I64](values, stored, n);
+        for (intptr_t j = 0; j < n; j++)
+            if (values[j] < -size || values[j] >= size)
+                return 0;
+    }
+    return 1;
+}
+
 /* Lay out what `indices` pick from x, whose result has a given shape; OK, or what is wrong. */
 static int read_picks(Picks *picks, const View *x, const uintptr_t *indices, const View *result) {
     int first = -1, last = -1, rest = 0, axes = 0;
@@ -116,11 +133,14 @@ static int read_picks(Picks *picks, const View *x, const uintptr_t *indices, con
     axes = rest + picks->joint_axes;
     if (axes != result->axes || memcmp(shape, result->shape, (size_t)axes * sizeof *shape))
         return DECLINED;
+    picks->joints = product(picks->joint_axes, picks->joint_shape);
+    for (int k = 0; k < picks->indices && picks->joints == 0; k++)
+        if (!lies_inside(&picks->index[k], picks->size[k]))
+            return OUT_OF_RANGE;
     for (int k = 0; k < picks->indices; k++)
         picks->index[k] = spread_out(&picks->index[k], picks->joint_axes, picks->joint_shape,
                                      picks->strides[k]);
     picks->leads = product(lead, shape);
-    picks->joints = product(picks->joint_axes, picks->joint_shape);
     picks->trails = product(rest - lead, rest_shape + lead);
     View trail = {x->data, rest_shape + lead, rest_strides + lead, rest - lead, x->dtype};
     int side_by_side = is_dense(&trail);

@@ -42,7 +42,7 @@ static int64_t default_limit(void) {
     const char *text = getenv("FERRUM_CPU_POOL_BYTES");
     char *end = NULL;
     long long asked = text ? strtoll(text, &end, 10) : -1;
-    if (text && end != text && asked >= 0)
+    if (text && end != text && !*end && asked >= 0)
         return asked;
     return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
 }

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -93,6 +94,10 @@ void threads_set(int threads) {
 
 static void start_workers(int workers) {
     pthread_attr_t attributes;
+    sigset_t all, before;
+    /* A signal is for a thread of the program, one that blocks it or waits for it included. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     while (started < workers) {
@@ -102,6 +107,7 @@ static void start_workers(int workers) {
         started++;
     }
     pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void parallel(Task task, void *context, intptr_t count) {

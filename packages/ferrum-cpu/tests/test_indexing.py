@@ -189,3 +189,13 @@ def test_empty_axes_around_the_picked_one():
             lists[2] = index[:0]
         same(indexing.index(x, lists), reference.index(x, lists))
         same(indexing.index_put(x, np.ones((), "f4"), lists, accumulate=True), x)
+
+
+def test_an_index_outside_that_picks_nothing_is_refused():
+    x, none = np.ones((2, 3), "f4"), np.zeros(0, "i8")
+    for bad in (np.array([2]), np.array([-3]), np.array(99)):
+        with pytest.raises(OutOfRangeError, match="axis of size 2"):
+            indexing.index(x, [bad, none])
+        with pytest.raises(OutOfRangeError, match="axis of size 2"):
+            indexing.index_put(x, np.ones((), "f4"), [bad, none], accumulate=False)
+    assert indexing.index(x, [np.array([-2]), none]).shape == (0,)

@@ -177,7 +177,8 @@ def test_threads_are_as_set():
 
 
 @pytest.mark.parametrize(
-    ("text", "limit"), [("12345678", 12345678), ("0", 0), ("many", None), ("-5", None)]
+    ("text", "limit"),
+    [("12345678", 12345678), ("0", 0), ("many", None), ("-5", None), ("1e9", None), ("4GB", None)],
 )
 def test_the_limit_of_the_environment(text, limit):
     code = "import ferrum_cpu; print(ferrum_cpu.memory_statistics()['limit'])"

@@ -104,6 +104,27 @@ def test_the_environment_says_how_many_threads():
     assert run(code, OMP_NUM_THREADS="none") == usual.stdout.strip()
 
 
+SIGNALS = """
+import os, re
+def threads():
+    return set(os.listdir("/proc/self/task"))
+import numpy
+before = threads()
+import ferrum as fe, ferrum_cpu
+ferrum_cpu.set_num_threads(3)
+x = fe.ones(300, 300)
+x.exp() @ x
+ours = threads() - before
+blocked = [re.search(r"SigBlk:\\s*(\\w+)", open(f"/proc/self/task/{each}/status").read())[1]
+           for each in ours]
+print(len(ours) >= 2, all(int(each, 16) >> 9 & 1 for each in blocked))  # 10 is SIGUSR1
+"""
+
+
+def test_workers_leave_signals_to_the_program():
+    assert run(SIGNALS) == "True True"
+
+
 OUT_OF_MEMORY = """
 import resource
 import ferrum as fe

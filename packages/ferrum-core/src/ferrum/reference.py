@@ -110,8 +110,8 @@ TRUTH: dict[str, Callable[..., Any]] = {
 
 def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Array:
     """Return an array with every element equal to `value`."""
-    with np.errstate(over="ignore"):
-        return np.full(shape, value, dtype)
+    with np.errstate(over="ignore"):  # NumPy makes no bool of a number beyond 64 bits
+        return np.full(shape, bool(value) if dtype is bool_ else value, dtype)
 
 
 def arange(*, start: float, stop: float, step: float, dtype: DType) -> Array:
@@ -128,11 +128,12 @@ def astype(x: Array, *, dtype: DType) -> Array:
 
 
 def copy_(x: Array, y: Array) -> None:
-    """Write y into x."""
+    """Write y into x; they may overlap."""
     if not x.flags.writeable:
         raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
     with np.errstate(all="ignore"):
-        np.copyto(x, y, casting="unsafe")
+        # NumPy looks after overlap, but not where two vectors have strides of one sign
+        np.copyto(x, y.copy() if np.may_share_memory(x, y) else y, casting="unsafe")
 
 
 def reshape(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, bool]:

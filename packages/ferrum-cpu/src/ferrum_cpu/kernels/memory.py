@@ -10,7 +10,7 @@ import numpy as np
 
 from ferrum import reference
 from ferrum.backend import Kernel
-from ferrum.dtypes import CATEGORY, DType
+from ferrum.dtypes import CATEGORY, DType, bool_
 from ferrum.errors import ArgumentError
 from ferrum_cpu import _front
 from ferrum_cpu.library import lib
@@ -46,8 +46,8 @@ def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
     if out.nbytes < 65536 and (CATEGORY[dtype] < 2 or -30000 < value < 30000):
         out.fill(value)  # no warning of overflow, as for 1e300
         return out
-    with np.errstate(over="ignore"):
-        number = np.full((), value, dtype)
+    with np.errstate(over="ignore"):  # NumPy makes no bool of a number beyond 64 bits
+        number = np.full((), bool(value) if dtype is bool_ else value, dtype)
     return NotImplemented if lib.copy_into(id(number), id(out)) else out
 
 
