@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import base
 from ferrum.errors import GradientError
 from ferrum.graph import Edges, Node, Pieces, edge_to, storage_of
+from ferrum.operands import flat
 
 if TYPE_CHECKING:
     from ferrum.device import Device
@@ -52,8 +53,9 @@ class OpNode(SavingNode):
             return NotImplemented  # type: ignore[no-any-return]  # the engine differentiates the fallback instead
         edges = self.edges
         count = len(edges)
+        saved = self.saved if self.saved.__class__ is list else recall(self)
         restored = []
-        for (i, _), entry in zip(op.keeps, recall(self), strict=False):
+        for (i, _), entry in zip(op.keeps, saved):  # noqa: B905 - inputs for the fallback follow
             where = edges[i] if i < count else i - count
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
@@ -122,6 +124,20 @@ def restore(node: SavingNode, entry: Any, edge: Any, create_graph: bool) -> Any:
     if create_graph:
         tensor.edge = edge_to(node, edge, array) if edge.__class__ is int else edge
     return tensor
+
+
+def unfolded(edges: Edges, pieces: Pieces) -> tuple[Edges, Pieces]:
+    """Return edges and gradients with those of lists of tensors one by one."""
+    parts: list[Any] = []
+    for edge, piece in zip(edges, pieces, strict=True):
+        if not isinstance(edge, tuple):
+            parts.append(piece)
+            continue
+        several: Any = [None] * len(edge) if piece is None else piece
+        if len(several) != len(edge):
+            raise ValueError("another number of gradients than of tensors in a list")
+        parts += several
+    return tuple(flat(edges)), parts
 
 
 def check_pieces(node: Node, pieces: Any, edges: Edges) -> None:
