@@ -391,10 +391,15 @@ static PyObject *call_linear(PyObject *self, PyObject *const *args, Py_ssize_t c
 static PyObject *call_empty(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     intptr_t shape[MAX_AXES];
     (void)self;
-    if (count != 2 || !PyTuple_Check(args[0]) || PyTuple_Size(args[0]) > MAX_AXES) {
-        PyErr_SetString(PyExc_TypeError, "empty: expected a shape and a dtype");
+    if (count != 3 || !PyUnicode_Check(args[0]) || !PyTuple_Check(args[1]) ||
+        PyTuple_Size(args[1]) > MAX_AXES) {
+        PyErr_SetString(PyExc_TypeError, "empty: expected an op's name, a shape and a dtype");
         return NULL;
     }
+    const char *op = PyUnicode_AsUTF8AndSize(args[0], NULL);
+    if (!op)
+        return NULL;
+    args++;
     int axes = (int)PyTuple_Size(args[0]), dtype = -1;
     for (int axis = 0; axis < axes; axis++) {
         shape[axis] = PyLong_AsSsize_t(PyTuple_GetItem(args[0], axis));
@@ -414,7 +419,7 @@ static PyObject *call_empty(PyObject *self, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "empty: expected a dtype of FERRUM's");
         return NULL;
     }
-    return new_array("empty", axes, shape, dtype);
+    return new_array(op, axes, shape, dtype);
 }
 
 /* ---- the module */
@@ -459,7 +464,7 @@ static PyMethodDef methods[] = {
     {"linear", (PyCFunction)(void (*)(void))call_linear, METH_FASTCALL,
      "linear(x, weight, bias): return x times the transposed weight, plus bias if not None."},
     {"empty", (PyCFunction)(void (*)(void))call_empty, METH_FASTCALL,
-     "empty(shape, dtype): return a new array, not filled, from the pool if it is large."},
+     "empty(op, shape, dtype): return a new array, not filled, from the pool if it is large."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module = {
