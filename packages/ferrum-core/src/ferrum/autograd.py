@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import prod
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,9 @@ def _options(name: str, retain_graph: Any, create_graph: Any) -> tuple[bool, boo
 
 def _listed(name: str, tensors: Any) -> list[Any]:
     """Return one tensor or several as a list; None stays, for where there is no gradient."""
-    several = isinstance(tensors, (list, tuple, Iterator))
-    listed = list(tensors) if several else [tensors]
+    if isinstance(tensors, base.TensorBase):
+        return [tensors]
+    listed = list(tensors) if isinstance(tensors, (list, tuple, Iterator)) else [tensors]
     for each in listed:
         if each is not None and not isinstance(each, base.TensorBase):
             raise OperandError(
@@ -132,7 +134,7 @@ def _started(name: str, tensors: Any, grads: Any) -> tuple[list[Edge], list[Tens
 def _seed(name: str, root: Tensor, given: Tensor | None) -> Tensor:
     """Return the gradient to start from at `root`."""
     if given is None:
-        if any(size != 1 for size in root.shape):
+        if prod(root.shape) != 1:
             raise GradientError(
                 f"{name}: a tensor of shape {root.shape} needs a gradient to start from; "
                 f"only tensors of one element start from 1"
@@ -256,8 +258,7 @@ class Walk:
             self._find(node, grads or ())
         edges = node.edges if self.wanted is None else self.ways.get(node)
         if grads is None or edges is None:
-            behind = self._edges_of(node)
-            self._deliver(behind, [None] * len(behind), [])
+            self._deliver(behind := self._edges_of(node), [None] * len(behind), [])
             return
         pieces = node.pull(grads, self.create_graph, edges)
         if pieces is NotImplemented:
@@ -318,8 +319,7 @@ class Walk:
                 seen = buffer[edge.index]
                 buffer[edge.index] = mine if seen is None else ops.add(seen, mine)
                 if is_leaf:
-                    # nobody else has it: not the gradient that came, no view or saved tensor, and
-                    # it is given once
+                    # nobody else has it: no view or saved tensor, not what came in, given once
                     once = mine is not piece or held.count(id(piece)) == 1
                     self.owned[node] = seen is not None or (once and mine.storage is None)
             if is_leaf and buffer is not None and not arriving[node]:
@@ -332,8 +332,7 @@ class Walk:
         g = grads[0]
         assert g is not None  # something was delivered
         if self.into_leaves:
-            owned = self.owned[leaf] and leaf.hooks is None
-            accumulate(leaf, g, owned, self.create_graph)
+            accumulate(leaf, g, self.owned[leaf] and leaf.hooks is None, self.create_graph)
         else:
             self.found[leaf, 0] = g
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from ferrum import base
 from ferrum.errors import GradientError
 from ferrum.graph import Edges, Node, Pieces, edge_to, storage_of
-from ferrum.operands import flat
 
 if TYPE_CHECKING:
     from ferrum.device import Device
@@ -56,6 +55,11 @@ class OpNode(SavingNode):
         saved = self.saved if self.saved.__class__ is list else recall(self)
         restored = []
         for (i, _), entry in zip(op.keeps, saved):  # noqa: B905 - inputs for the fallback follow
+            if not create_graph and entry.__class__ is tuple and entry[1].version == entry[2]:
+                tensor = base.Tensor(entry[0], self.device)  # as `restore` does, which is a call
+                tensor.storage = entry[1]
+                restored.append(tensor)
+                continue
             where = edges[i] if i < count else i - count
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
@@ -128,16 +132,19 @@ def restore(node: SavingNode, entry: Any, edge: Any, create_graph: bool) -> Any:
 
 def unfolded(edges: Edges, pieces: Pieces) -> tuple[Edges, Pieces]:
     """Return edges and gradients with those of lists of tensors one by one."""
+    each: list[Any] = []
     parts: list[Any] = []
     for edge, piece in zip(edges, pieces, strict=True):
         if not isinstance(edge, tuple):
+            each.append(edge)
             parts.append(piece)
             continue
         several: Any = [None] * len(edge) if piece is None else piece
         if len(several) != len(edge):
             raise ValueError("another number of gradients than of tensors in a list")
+        each += edge
         parts += several
-    return tuple(flat(edges)), parts
+    return tuple(each), parts
 
 
 def check_pieces(node: Node, pieces: Any, edges: Edges) -> None:
