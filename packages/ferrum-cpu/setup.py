@@ -10,7 +10,7 @@ setup(
     ext_modules=[
         Extension(
             "ferrum_cpu._front",
-            ["csrc/front.c", "csrc/front_views.c"],
+            ["csrc/front.c", "csrc/front_reduce.c", "csrc/front_views.c"],
             include_dirs=["csrc", np.get_include()],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
             depends=[str(path) for path in Path("csrc").glob("*.h")],

@@ -265,3 +265,30 @@ def test_checkpoint_drops_and_restores_the_inputs(rules: Rules) -> None:
     second = [fe.grad(sum((g * g).sum() for g in each), [x, w]) for each in (plain, kept)]
     for mine, yours in zip(*second, strict=True):
         assert mine.tolist() == yours.tolist()
+
+
+def test_one_gradient_for_two_lists_is_not_shared() -> None:
+    known = set(OPS)
+
+    @op
+    def pour(xs: list[TensorLike], ys: list[TensorLike], z: TensorLike) -> Spec:
+        """Return xs[0] + ys[0] + z."""
+        return Spec(z.shape, z.dtype)
+
+    pour.fallback(lambda xs, ys, z: xs[0] + ys[0] + z)
+
+    @pour.gradient
+    def _(g: Tensor) -> Any:
+        double = g * 1
+        return [double], [double], None
+
+    try:
+        x, y, z = (fe.ones(2, requires_grad=each) for each in (True, True, False))
+        pour([x], [y], z).backward(fe.ones(2))
+        assert x.grad is not None
+        x.grad += 1
+        assert y.grad is not None
+        assert y.grad.tolist() == [1, 1]
+    finally:
+        for name in set(OPS) - known:
+            del OPS[name]

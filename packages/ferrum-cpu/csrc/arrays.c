@@ -3,6 +3,7 @@
 
 #include "front.h"
 #include "kernels.h"
+#include "reduce_calls.h"
 
 static int bfloat16 = -1;
 
@@ -13,7 +14,8 @@ int read_array(uintptr_t array, View *view) {
 }
 
 uintptr_t front_table(void) {
-    static const Table table = {&isa,   elementwise, elementwise_inputs,
-                                matmul, linear,      pool_take, pool_give};
+    static const Table table = {&isa,      elementwise, elementwise_inputs, matmul,
+                                linear,    pool_take,   pool_give,          reduce,
+                                reduce_index, cumulative_sum, softmax, softmax_backward};
     return (uintptr_t)&table;
 }

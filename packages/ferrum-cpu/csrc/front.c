@@ -1,7 +1,7 @@
 /* The module `ferrum_cpu._front`: calls whose result's shape follows from the operands' shapes.
 
    These are the calls that are so short that making the result, and getting into C, cost more than
-   the work: elementwise ops and matmul. As functions of CPython they read the operands' headers,
+   the work: elementwise ops and matmul, reductions and views. As functions of CPython they read the operands' headers,
    make the result and compute it in one go. Every other kernel is called through cffi. A call that
    is not as it should be returns NotImplemented: the op's rule then says what is wrong. */
 #define FRONT_IMPORTS_NUMPY
@@ -12,13 +12,11 @@
 /* Bytes from which a result's memory comes from the pool. */
 #define POOLED 65536
 
-/* Elements from which other Python threads may run meanwhile. */
-#define LONG_CALL 16384
-
-static const Table *table;
+const Table *table;
+int bfloat16_number = -1;
+PyObject *out_of_memory;
+static PyObject *argument_error;
 static PyArray_Descr *bfloat16;
-static int bfloat16_number = -1;
-static PyObject *out_of_memory, *argument_error;
 
 static const int NUMBER[DTYPES] = {NPY_BOOL,  NPY_UBYTE, NPY_BYTE, NPY_SHORT, NPY_INT,
                                    NPY_LONG,  NPY_HALF,  -1,       NPY_FLOAT, NPY_DOUBLE};
@@ -35,8 +33,7 @@ static PyObject *no_room(const char *op, intptr_t bytes) {
                         op, (Py_ssize_t)bytes);
 }
 
-/* Return a new array, dense and not filled. */
-static PyObject *new_array(const char *op, int axes, const intptr_t *shape, int dtype) {
+PyObject *new_array(const char *op, int axes, const intptr_t *shape, int dtype) {
     PyArray_Descr *descr = bfloat16;
     intptr_t bytes = ITEMSIZE[dtype];
     for (int axis = 0; axis < axes; axis++)
@@ -394,10 +391,15 @@ static PyObject *call_linear(PyObject *self, PyObject *const *args, Py_ssize_t c
 static PyObject *call_empty(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     intptr_t shape[MAX_AXES];
     (void)self;
-    if (count != 2 || !PyTuple_Check(args[0]) || PyTuple_Size(args[0]) > MAX_AXES) {
-        PyErr_SetString(PyExc_TypeError, "empty: expected a shape and a dtype");
+    if (count != 3 || !PyUnicode_Check(args[0]) || !PyTuple_Check(args[1]) ||
+        PyTuple_Size(args[1]) > MAX_AXES) {
+        PyErr_SetString(PyExc_TypeError, "empty: expected an op's name, a shape and a dtype");
         return NULL;
     }
+    const char *op = PyUnicode_AsUTF8AndSize(args[0], NULL);
+    if (!op)
+        return NULL;
+    args++;
     int axes = (int)PyTuple_Size(args[0]), dtype = -1;
     for (int axis = 0; axis < axes; axis++) {
         shape[axis] = PyLong_AsSsize_t(PyTuple_GetItem(args[0], axis));
@@ -417,7 +419,7 @@ static PyObject *call_empty(PyObject *self, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "empty: expected a dtype of FERRUM's");
         return NULL;
     }
-    return new_array("empty", axes, shape, dtype);
+    return new_array(op, axes, shape, dtype);
 }
 
 /* ---- the module */
@@ -462,7 +464,7 @@ static PyMethodDef methods[] = {
     {"linear", (PyCFunction)(void (*)(void))call_linear, METH_FASTCALL,
      "linear(x, weight, bias): return x times the transposed weight, plus bias if not None."},
     {"empty", (PyCFunction)(void (*)(void))call_empty, METH_FASTCALL,
-     "empty(shape, dtype): return a new array, not filled, from the pool if it is large."},
+     "empty(op, shape, dtype): return a new array, not filled, from the pool if it is large."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module = {
@@ -472,7 +474,8 @@ static struct PyModuleDef module = {
 PyMODINIT_FUNC PyInit__front(void) {
     import_array();
     PyObject *made = PyModule_Create(&module);
-    if (made && PyModule_AddFunctions(made, view_methods) < 0)
+    if (made && (PyModule_AddFunctions(made, view_methods) < 0 ||
+                 PyModule_AddFunctions(made, reduce_methods) < 0))
         Py_CLEAR(made);
     return made;
 }

@@ -12,6 +12,11 @@ typedef struct {
     int (*linear)(const View *x, const View *weight, const View *bias, const View *out);
     void *(*pool_take)(size_t bytes);
     void (*pool_give)(void *block);
+    int (*reduce)(int op, uintptr_t x, uintptr_t out, uint64_t axes, double correction);
+    int (*reduce_index)(int least, uintptr_t x, uintptr_t out, int axis);
+    int (*cumulative_sum)(uintptr_t x, uintptr_t out, int axis);
+    int (*softmax)(int logarithm, uintptr_t x, uintptr_t out, int axis);
+    int (*softmax_backward)(int logarithm, uintptr_t g, uintptr_t y, uintptr_t out, int axis);
 } Table;
 
 #endif

@@ -30,16 +30,6 @@ static PyArrayObject *operands(PyObject *const *args, Py_ssize_t count, PyObject
     return (PyArrayObject *)args[0];
 }
 
-/* Read a whole number; return whether it is one. */
-static int whole(PyObject *object, intptr_t *value) {
-    *value = PyLong_AsSsize_t(object);
-    if (*value == -1 && PyErr_Occurred()) {
-        PyErr_Clear();
-        return 0;
-    }
-    return 1;
-}
-
 static PyObject *permute(PyObject *self, PyObject *const *args, Py_ssize_t count,
                          PyObject *names) {
     PyObject *order;

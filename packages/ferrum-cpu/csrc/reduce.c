@@ -414,16 +414,10 @@ static int fits(const View *x, const View *out, uint64_t mask) {
            is_dense(out) && aligned(out->data, 0, ITEMSIZE[out->dtype]);
 }
 
-static int result_dtype(int op, int dtype) {
-    if (op == ANY || op == ALL)
-        return BOOL;
-    return (op == SUM || op == PROD) && dtype < F16 ? I64 : dtype;
-}
-
 int reduce(int op, uintptr_t x_id, uintptr_t out_id, uint64_t axes, double correction) {
     View x, out;
     if (op < 0 || op > VAR || !read_array(x_id, &x) || !read_array(out_id, &out) ||
-        out.dtype != result_dtype(op, x.dtype) || (op >= MEAN && x.dtype < F16) ||
+        out.dtype != reduced_dtype(op, x.dtype) || (op >= MEAN && x.dtype < F16) ||
         !fits(&x, &out, axes))
         return DECLINED;
     const Reducer *loop = &isa->reduce[op < REDUCERS ? op : SUM][x.dtype];

@@ -7,6 +7,13 @@
 /* mean is a sum and a division; var has loops of its own beside those of the sum. */
 enum { SUM, PROD, MAX, MIN, ANY, ALL, REDUCERS, MEAN = REDUCERS, VAR };
 
+/* The dtype of a result. */
+static inline int reduced_dtype(int op, int dtype) {
+    if (op == ANY || op == ALL)
+        return BOOL;
+    return (op == SUM || op == PROD) && dtype < F16 ? I64 : dtype;
+}
+
 /* A row of elements is reduced into this many accumulators side by side, on every processor. */
 #define LANES 64
 

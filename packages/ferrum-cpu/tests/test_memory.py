@@ -8,7 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import ferrum as fe
 import ferrum_cpu
+import ferrum_nn as nn
 from ferrum.errors import ArgumentError, OutOfMemoryError
 from ferrum_cpu import _front
 from ferrum_cpu.kernels.memory import arange, astype, concat, copy, copy_, full
@@ -126,7 +128,7 @@ def test_memory_is_kept_and_given_back():
     ferrum_cpu.empty_cache()
     ferrum_cpu.set_memory_limit(1 << 30)
     before = ferrum_cpu.memory_statistics()
-    x = _front.empty((1 << 20,), np.dtype("f4"))
+    x = _front.empty("test", (1 << 20,), np.dtype("f4"))
     assert x.ctypes.data % 256 == 0
     during = ferrum_cpu.memory_statistics()
     assert during["in_use"] - before["in_use"] >= 1 << 22
@@ -134,7 +136,7 @@ def test_memory_is_kept_and_given_back():
     place = x.ctypes.data
     del x
     assert ferrum_cpu.memory_statistics()["cached"] >= 1 << 22
-    y = _front.empty((1 << 20,), np.dtype("f4"))
+    y = _front.empty("test", (1 << 20,), np.dtype("f4"))
     assert y.ctypes.data == place
     assert ferrum_cpu.memory_statistics()["hits"] == during["hits"] + 1
     del y
@@ -145,17 +147,17 @@ def test_memory_is_kept_and_given_back():
 
 def test_the_limit_bounds_what_is_kept_and_the_last_one_stays():
     ferrum_cpu.set_memory_limit(3 << 20)
-    small = [_front.empty((1 << 20,), np.dtype("u1")) for _ in range(3)]
-    large = _front.empty((2 << 20,), np.dtype("u1"))
+    small = [_front.empty("test", (1 << 20,), np.dtype("u1")) for _ in range(3)]
+    large = _front.empty("test", (2 << 20,), np.dtype("u1"))
     place = large.ctypes.data
     small.clear()
     del large  # takes the room of two of the others
     statistics = ferrum_cpu.memory_statistics()
     assert 2 << 20 <= statistics["cached"] <= statistics["limit"] == 3 << 20
-    assert _front.empty((2 << 20,), np.dtype("u1")).ctypes.data == place
+    assert _front.empty("test", (2 << 20,), np.dtype("u1")).ctypes.data == place
     ferrum_cpu.set_memory_limit(0)
     assert ferrum_cpu.memory_statistics()["cached"] == 0
-    _front.empty((1 << 20,), np.dtype("u1"))
+    _front.empty("test", (1 << 20,), np.dtype("u1"))
     assert ferrum_cpu.memory_statistics()["cached"] == 0
 
 
@@ -190,12 +192,36 @@ def test_the_limit_of_the_environment(text, limit):
 
 
 def test_no_room_is_an_error_and_the_process_goes_on():
-    with pytest.raises(OutOfMemoryError, match="delete tensors"):
-        _front.empty((1 << 45,), np.dtype("f8"))
+    with pytest.raises(OutOfMemoryError, match="^test: no room for .*delete tensors"):
+        _front.empty("test", (1 << 45,), np.dtype("f8"))
     x = np.broadcast_to(np.float32(1), (1 << 23, 1 << 23))
     with pytest.raises(OutOfMemoryError):
         copy(x)
     assert copy(np.ones(3)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("mse_loss", lambda x: nn.functional.mse_loss(x, x, reduction="none")),
+        ("copy", lambda x: x.clone()),
+        ("astype", lambda x: x.double()),
+        ("sum", lambda x: x.unsqueeze(0).sum(0)),
+        ("softmax", lambda x: x.softmax(0)),
+    ],
+)
+def test_no_room_names_the_op(name, call):
+    x = fe.zeros((), device="cpu").expand(1 << 23, 1 << 23)
+    with pytest.raises(OutOfMemoryError, match=f"^{name}: no room"):
+        call(x)
+
+
+def test_the_core_sets_the_threads():
+    fe.set_num_threads(3)
+    assert fe.get_num_threads() == ferrum_cpu.get_num_threads() == 3
+    with pytest.raises(ArgumentError, match="expected 1 to 256 threads, got 257"):
+        fe.set_num_threads(257)
+    assert fe.get_num_threads() == 3
 
 
 def test_importing_the_metadata_loads_no_kernels():

@@ -181,6 +181,7 @@ from ferrum.random import Generator, get_rng_state, manual_seed, set_rng_state
 from ferrum.serialization import load_file, save_file
 from ferrum.spec import Spec, TensorLike
 from ferrum.tensor import Tensor
+from ferrum.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -257,6 +258,7 @@ __all__ = [
     "gather",
     "ge",
     "get_default_dtype",
+    "get_num_threads",
     "get_rng_state",
     "grad",
     "gradcheck",
@@ -335,6 +337,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "set_num_threads",
     "set_rng_state",
     "sigmoid",
     "sign",

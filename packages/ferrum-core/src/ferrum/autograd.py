@@ -9,14 +9,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ferrum import base, ops
 from ferrum.errors import ArgumentError, DeviceError, GradientError, OperandError, ShapeError
 from ferrum.graph import Edge, Edges, Leaf, Node, Pieces
-from ferrum.mode import current, using
-from ferrum.node import OpNode, check_pieces
+from ferrum.mode import current, reset_mode, set_mode, using
+from ferrum.node import OpNode, check_pieces, unfolded
 from ferrum.operands import flat
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ def _options(name: str, retain_graph: Any, create_graph: Any) -> tuple[bool, boo
 
 def _listed(name: str, tensors: Any) -> list[Any]:
     """Return one tensor or several as a list; None stays, for where there is no gradient."""
-    several = isinstance(tensors, (list, tuple, Iterator))
-    listed = list(tensors) if several else [tensors]
+    if isinstance(tensors, base.TensorBase):
+        return [tensors]
+    listed = list(tensors) if isinstance(tensors, (list, tuple, Iterator)) else [tensors]
     for each in listed:
         if each is not None and not isinstance(each, base.TensorBase):
             raise OperandError(
@@ -132,7 +134,7 @@ def _started(name: str, tensors: Any, grads: Any) -> tuple[list[Edge], list[Tens
 def _seed(name: str, root: Tensor, given: Tensor | None) -> Tensor:
     """Return the gradient to start from at `root`."""
     if given is None:
-        if any(size != 1 for size in root.shape):
+        if prod(root.shape) != 1:
             raise GradientError(
                 f"{name}: a tensor of shape {root.shape} needs a gradient to start from; "
                 f"only tensors of one element start from 1"
@@ -181,10 +183,11 @@ class Walk:
     def run(self, seeds: list[Tensor]) -> dict[tuple[Node, int], Tensor]:
         """Run every node that matters; return the gradients of the outputs that are wanted."""
         order = self._order()
-        with using(current().backward(grad=self.create_graph)):
-            for root, seed in zip(self.roots, seeds, strict=True):
-                if root.node in self.arriving:
-                    self._deliver(root, seed, (seed, seed))
+        mode, grad = current(), self.create_graph
+        token = set_mode(mode.backward(grad) if mode.special else mode.with_grad(grad))
+        try:
+            roots = [root if root.node in self.arriving else None for root in self.roots]
+            self._deliver(roots, seeds, [*map(id, seeds)] * 2)  # who called may have them, too
             for node in order:
                 try:
                     self._visit(node)
@@ -192,6 +195,8 @@ class Walk:
                     if trace := getattr(node, "trace", ""):
                         error.add_note(f"in the backward of {node.name}, recorded at:{trace}")
                     raise
+        finally:
+            reset_mode(token)
         return self.found
 
     # ---- before: who runs, and what will arrive there
@@ -208,17 +213,15 @@ class Walk:
             nodes.append(node)
             if node in self.ends:
                 continue
-            for edge in node.edges:
-                if edge is None:
-                    continue
-                for each in edge if isinstance(edge, tuple) else (edge,):
-                    if each is not None:
-                        into = each.node
-                        if into in arriving:
-                            arriving[into] += 1
-                        else:
-                            arriving[into] = 1
-                            stack.append(into)
+            edges: Any = node.edges
+            for edge in edges if tuple not in map(type, edges) else flat(edges):
+                if edge is not None:
+                    into = edge.node
+                    if into in arriving:
+                        arriving[into] += 1
+                    else:
+                        arriving[into] = 1
+                        stack.append(into)
         nodes.sort(key=_sequence, reverse=True)
         if self.wanted is not None:
             nodes = self._leading(nodes, {node for node, _ in self.wanted})
@@ -255,8 +258,7 @@ class Walk:
             self._find(node, grads or ())
         edges = node.edges if self.wanted is None else self.ways.get(node)
         if grads is None or edges is None:
-            for behind in self._edges_of(node):
-                self._deliver(behind, None, ())
+            self._deliver(behind := self._edges_of(node), [None] * len(behind), [])
             return
         pieces = node.pull(grads, self.create_graph, edges)
         if pieces is NotImplemented:
@@ -272,16 +274,12 @@ class Walk:
                     pieces = pieces if changed is None else _as_many(changed, pieces)
             if getattr(node, "trace", ""):
                 _refuse_nan(node, pieces)
-            # a hook, or a function of the user's, may have kept what it returned
-            others = () if hooks is None and isinstance(node, OpNode) else pieces
-            for edge, piece in zip(edges, pieces, strict=True):
-                if isinstance(edge, tuple):
-                    parts: Any = [None] * len(edge) if piece is None else piece
-                    for inner, part in zip(edge, parts, strict=True):
-                        if inner is not None:
-                            self._deliver(inner, part, (*grads, *parts, *flat(others)))
-                elif edge is not None:
-                    self._deliver(edge, cast("Tensor | None", piece), (*grads, *pieces, *others))
+            if tuple in map(type, edges):
+                edges, pieces = unfolded(edges, pieces)
+            held = [*map(id, grads), *map(id, pieces)]
+            if hooks is not None or not isinstance(node, OpNode):
+                held *= 2  # a hook, or a function of the user's, may have kept what it returned
+            self._deliver(edges, pieces, held)
         except (AttributeError, TypeError, ValueError):
             check_pieces(node, pieces, edges)
             raise
@@ -295,33 +293,37 @@ class Walk:
             if g is not None and (node, index) in self.wanted:
                 self.found[node, index] = g
 
-    def _deliver(self, edge: Edge, piece: Tensor | None, held: Sequence[Any]) -> None:
-        """Add a gradient to what has come for an output; a leaf that has all of it takes it.
+    def _deliver(self, edges: Any, pieces: Any, held: list[int]) -> None:
+        """Add gradients to what has come for outputs; a leaf that has all of its own takes it.
 
-        `held` are the tensors that the giver has in hand, this piece among them.
+        `held` has the id of every tensor that the giver has in hand, the pieces among them.
         """
-        node = edge.node
-        self.arriving[node] -= 1
-        buffer = self.buffers.get(node)
-        if piece is not None:
-            array = piece.array
-            if array.shape != edge.shape:
-                piece = ops.sum_to(piece, shape=edge.shape)
-            if array.dtype is not edge.dtype:
-                raise GradientError(
-                    f"{node.name}: a gradient of {array.dtype.name} came for an output that is "
-                    f"{edge.dtype.name}"
-                )
-            if buffer is None:
-                buffer = self.buffers[node] = [None] * node.outputs
-            seen = buffer[edge.index]
-            buffer[edge.index] = piece if seen is None else ops.add(seen, piece)
-            if node.__class__ is Leaf:
-                # nobody else has it: not the incoming gradient, no view or saved tensor, given once
-                once = sum([piece is each for each in held]) <= 1
-                self.owned[node] = seen is not None or (once and piece.storage is None)
-        if buffer is not None and isinstance(node, Leaf) and not self.arriving[node]:
-            self._finish(node, self.buffers.pop(node))
+        arriving, buffers = self.arriving, self.buffers
+        for edge, piece in zip(edges, pieces, strict=True):
+            if edge is None:
+                continue
+            node = edge.node
+            arriving[node] -= 1
+            buffer = buffers.get(node)
+            is_leaf = node.__class__ is Leaf
+            if piece is not None:
+                array = piece.array
+                mine = piece if array.shape == edge.shape else ops.sum_to(piece, shape=edge.shape)
+                if array.dtype is not edge.dtype:
+                    raise GradientError(
+                        f"{node.name}: a gradient of {array.dtype.name} came for an output that is "
+                        f"{edge.dtype.name}"
+                    )
+                if buffer is None:
+                    buffer = buffers[node] = [None] * node.outputs
+                seen = buffer[edge.index]
+                buffer[edge.index] = mine if seen is None else ops.add(seen, mine)
+                if is_leaf:
+                    # nobody else has it: no view or saved tensor, not what came in, given once
+                    once = mine is not piece or held.count(id(piece)) == 1
+                    self.owned[node] = seen is not None or (once and mine.storage is None)
+            if is_leaf and buffer is not None and not arriving[node]:
+                self._finish(node, buffers.pop(node))
 
     def _finish(self, leaf: Leaf, grads: list[Tensor | None]) -> None:
         """Give a leaf its gradient."""
@@ -330,8 +332,7 @@ class Walk:
         g = grads[0]
         assert g is not None  # something was delivered
         if self.into_leaves:
-            owned = self.owned[leaf] and leaf.hooks is None
-            accumulate(leaf, g, owned, self.create_graph)
+            accumulate(leaf, g, self.owned[leaf] and leaf.hooks is None, self.create_graph)
         else:
             self.found[leaf, 0] = g
 

@@ -76,6 +76,13 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Wait until all work given to the device is done."""
 
+    def num_threads(self) -> int:
+        """Return how many threads of the processor kernels use, the caller among them."""
+        return 1
+
+    def set_num_threads(self, threads: int) -> None:
+        """Let kernels use `threads` threads, at least 1; a backend without threads does nothing."""
+
     def info(self) -> dict[str, str]:
         """Return what `ferrum doctor` shows of the device."""
         return {}

@@ -52,8 +52,14 @@ class OpNode(SavingNode):
             return NotImplemented  # type: ignore[no-any-return]  # the engine differentiates the fallback instead
         edges = self.edges
         count = len(edges)
+        saved = self.saved if self.saved.__class__ is list else recall(self)
         restored = []
-        for (i, _), entry in zip(op.keeps, recall(self), strict=False):
+        for (i, _), entry in zip(op.keeps, saved):  # noqa: B905 - inputs for the fallback follow
+            if not create_graph and entry.__class__ is tuple and entry[1].version == entry[2]:
+                tensor = base.Tensor(entry[0], self.device)  # as `restore` does, which is a call
+                tensor.storage = entry[1]
+                restored.append(tensor)
+                continue
             where = edges[i] if i < count else i - count
             restored.append(restore(self, entry, where, create_graph))
         attrs = {name: self.attrs[name] for name in op.vjp_attributes} if op.vjp_attributes else {}
@@ -122,6 +128,23 @@ def restore(node: SavingNode, entry: Any, edge: Any, create_graph: bool) -> Any:
     if create_graph:
         tensor.edge = edge_to(node, edge, array) if edge.__class__ is int else edge
     return tensor
+
+
+def unfolded(edges: Edges, pieces: Pieces) -> tuple[Edges, Pieces]:
+    """Return edges and gradients with those of lists of tensors one by one."""
+    each: list[Any] = []
+    parts: list[Any] = []
+    for edge, piece in zip(edges, pieces, strict=True):
+        if not isinstance(edge, tuple):
+            each.append(edge)
+            parts.append(piece)
+            continue
+        several: Any = [None] * len(edge) if piece is None else piece
+        if len(several) != len(edge):
+            raise ValueError("another number of gradients than of tensors in a list")
+        each += edge
+        parts += several
+    return tuple(each), parts
 
 
 def check_pieces(node: Node, pieces: Any, edges: Edges) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ferrum.backend import Backend, Kernels
-from ferrum_cpu import library
+from ferrum_cpu import get_num_threads, library, set_num_threads
 from ferrum_cpu.kernels import KERNELS
 
 Array = npt.NDArray[Any]
@@ -34,6 +34,14 @@ class CPU(Backend):
     def is_contiguous(self, array: Array) -> bool:
         """Return whether the elements lie in row-major order without gaps."""
         return array.flags.c_contiguous
+
+    def num_threads(self) -> int:
+        """Return how many threads kernels use."""
+        return get_num_threads()
+
+    def set_num_threads(self, threads: int) -> None:
+        """Let kernels use `threads` threads, at most 256."""
+        set_num_threads(threads)
 
     def info(self) -> dict[str, str]:
         """Return the variant of the kernels, BLAS, threads and the pool."""

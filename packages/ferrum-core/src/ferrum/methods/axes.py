@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from math import prod
 from operator import index
 from typing import Any, ParamSpec, TypeVar
@@ -25,17 +25,24 @@ def numpys_names(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")) if kwargs else ():
-            if theirs in kwargs:
-                if ours in kwargs:
-                    raise ArgumentError(
-                        f"{function.__name__}: expected {ours} or {theirs}, which is the same, "
-                        f"got both"
-                    )
-                kwargs[ours] = kwargs.pop(theirs)
+        if not kwargs:
+            return function(*args)  # type: ignore[call-arg]  # mypy wants P's keywords, too
+        if "axis" in kwargs or "keepdims" in kwargs:
+            kwargs = _in_our_names(function.__name__, kwargs)
         return function(*args, **kwargs)
 
     return called
+
+
+def _in_our_names(name: str, kwargs: dict[str, Any]) -> Any:
+    for theirs, ours in (("axis", "dim"), ("keepdims", "keepdim")):
+        if theirs in kwargs:
+            if ours in kwargs:
+                raise ArgumentError(
+                    f"{name}: expected {ours} or {theirs}, which is the same, got both"
+                )
+            kwargs[ours] = kwargs.pop(theirs)
+    return kwargs
 
 
 def whole(name: str, what: str, value: Any) -> int:
@@ -48,7 +55,9 @@ def whole(name: str, what: str, value: Any) -> int:
 
 def flag(name: str, what: str, value: Any) -> bool:
     """Return the argument `what`, which must be True or False."""
-    if value.__class__ is bool or isinstance(value, np.bool_):
+    if value.__class__ is bool:
+        return value
+    if isinstance(value, np.bool_):
         return bool(value)
     raise OperandError(f"{name}: expected True or False as {what}, got {value!r}")
 
@@ -58,6 +67,8 @@ def one_axis(name: str, dim: int, ndim: int) -> int:
 
     As in PyTorch a 0-d tensor has the axis 0, which ops on one axis see as an axis of size 1.
     """
+    if dim.__class__ is int and -ndim <= dim < ndim:
+        return dim % ndim  # as most calls are
     room = max(ndim, 1)
     dim = whole(name, "dim", dim)
     if not -room <= dim < room:
@@ -85,12 +96,17 @@ def distinct_axes(name: str, dims: Sequence[int], ndim: int) -> tuple[int, ...]:
 def some_axes(name: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that `dim` means, in order; None and () mean all."""
     if dim is None:
-        return tuple(range(ndim))
+        return _all_axes(ndim)
     if not isinstance(dim, (tuple, list, range)):
         axis = one_axis(name, dim, ndim)  # type: ignore[arg-type]  # which says so
         return (axis,) if ndim else ()
     axes = distinct_axes(name, dim, ndim)
-    return tuple(sorted(axes)) if axes and ndim else tuple(range(ndim))
+    return tuple(sorted(axes)) if axes and ndim else _all_axes(ndim)
+
+
+@cache
+def _all_axes(ndim: int) -> tuple[int, ...]:
+    return tuple(range(ndim))
 
 
 def sizes_of(name: str, sizes: tuple[Any, ...]) -> Shape:

@@ -28,12 +28,18 @@ class Indexing(Shaping):
     __slots__ = ()
 
     def __getitem__(self, key: Any) -> Tensor:
+        basic = _plain(self.array.shape, key)
+        if basic is not None:
+            return ops.getitem.__call__(self, key=basic)
         basic, indices = parse(as_tensor(self), key)
         view = ops.getitem(self, key=basic)
         return ops.index(view, indices) if indices is not None else view
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        basic, indices = parse(as_tensor(self), key)
+        indices = None
+        basic = _plain(self.array.shape, key)
+        if basic is None:
+            basic, indices = parse(as_tensor(self), key)
         view = ops.getitem(self, key=basic)
         new = _without_leading_ones(self._like(value))
         if indices is not None:
@@ -108,9 +114,6 @@ def _vector(x: Any) -> Tensor:
 
 def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     """Return the view that `key` takes of x, and the index tensors that it applies to the view."""
-    plain = _plain(x.array.shape, key if key.__class__ is tuple else (key,))
-    if plain is not None:
-        return plain, None
     entries = list(key) if isinstance(key, tuple) else [key]
     entries = [_entry(x, each) for each in entries]
     used = sum(_axes_of(each) for each in entries)
@@ -125,19 +128,21 @@ def parse(x: Tensor, key: Any) -> tuple[BasicKey, list[Tensor | None] | None]:
     return _split(x, entries)
 
 
-def _plain(shape: Shape, entries: tuple[Any, ...]) -> BasicKey | None:
-    """Return the view that `entries` take, if they are ints and slices only, as most keys are."""
+def _plain(shape: Shape, key: Any) -> BasicKey | None:
+    """Return the view that `key` takes, if it has ints and slices only, as most keys have."""
+    entries = key if key.__class__ is tuple else (key,)
     if len(entries) > len(shape):
         return None
-    key: list[Any] = []
-    for entry, size in zip(entries, shape, strict=False):
+    plain: list[Any] = []
+    for entry, size in zip(entries, shape):  # noqa: B905 - the rest of the axes are whole
         if entry.__class__ is int and -size <= entry < size:
-            key.append(entry % size)
+            plain.append(entry % size)
         elif entry.__class__ is slice:
-            key.append(_range(entry, size))
+            plain.append(_range(entry, size))
         else:
             return None
-    return (*key, *[(0, size, 1) for size in shape[len(key) :]])
+    plain += [(0, size, 1) for size in shape[len(entries) :]]
+    return tuple(plain)
 
 
 def _entry(x: Tensor, entry: Any) -> Any:

@@ -39,15 +39,14 @@ class Reductions(Elementwise):
         dim: Dim,
         keepdim: bool,
         dtype: DTypeLike | None = None,
-        **attrs: Any,
     ) -> Tensor:
         """Return what `op` makes of the axes `dim`, computed and returned in `dtype`."""
         keepdim = flag(name, "keepdim", keepdim)
-        axes = some_axes(name, dim, self.ndim)
-        if dtype is None:
-            return op(self, axes=axes, keepdims=keepdim, **attrs)
+        axes = some_axes(name, dim, len(self.array.shape))
+        if dtype is None:  # `op(...)` would pack the keywords once more than `op.__call__(...)`
+            return op.__call__(self, axes=axes, keepdims=keepdim)
         x = self.to(dtype=dtype)
-        return op(x, axes=axes, keepdims=keepdim, **attrs).to(x.dtype)
+        return op(x, axes=axes, keepdims=keepdim).to(x.dtype)
 
     def _on_axis(self, name: str, op: Op[..., Tensor], dim: int, **attrs: Any) -> Tensor:
         """Return what `op` makes of one axis, that of size 1 which a 0-d tensor is seen to have."""
@@ -91,7 +90,8 @@ class Reductions(Elementwise):
         `unbiased`, PyTorch's older name, means a correction of 1 or 0.
         """
         corrected = correction if unbiased is None else int(unbiased)
-        return self._along("var", ops.var, dim, keepdim, correction=corrected)
+        keepdim, axes = flag("var", "keepdim", keepdim), some_axes("var", dim, self.ndim)
+        return ops.var(self, axes=axes, correction=corrected, keepdims=keepdim)
 
     @numpys_names
     def std(
@@ -190,15 +190,24 @@ class Reductions(Elementwise):
         total = ops.sum((x - top).exp(), axes=axes, keepdims=True).log() + top
         return total if keepdim else total.squeeze(axes)
 
+    def _normalized(
+        self, name: str, op: Op[..., Tensor], dim: int, dtype: DTypeLike | None
+    ) -> Tensor:
+        x = self if dtype is None else self.to(dtype=dtype)
+        ndim = len(x.array.shape)
+        if not ndim:
+            return x._on_axis(name, op, dim)
+        return op.__call__(x, axis=one_axis(name, dim, ndim))
+
     @numpys_names
     def softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return exp(self) / sum(exp(self)) along `dim`."""
-        return self.to(dtype=dtype)._on_axis("softmax", ops.softmax, dim)
+        return self._normalized("softmax", ops.softmax, dim, dtype)
 
     @numpys_names
     def log_softmax(self, dim: int, dtype: DTypeLike | None = None) -> Tensor:
         """Return self - log(sum(exp(self))) along `dim`."""
-        return self.to(dtype=dtype)._on_axis("log_softmax", ops.log_softmax, dim)
+        return self._normalized("log_softmax", ops.log_softmax, dim, dtype)
 
     @numpys_names
     def norm(self, p: float | str = 2, dim: Dim = None, keepdim: bool = False) -> Tensor:

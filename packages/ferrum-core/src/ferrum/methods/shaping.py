@@ -145,12 +145,12 @@ class Shaping(Conversion):
         ndim = len(self.array.shape)
         if ndim > 2:
             raise ShapeError(f"t: expected at most 2 dimensions, got {ndim}")
-        return ops.permute(self, axes=_backwards(ndim))
+        return ops.permute.__call__(self, axes=_backwards(ndim))
 
     @property
     def T(self) -> Tensor:  # noqa: N802 - PyTorch's name
         """Self with its axes reversed."""
-        return ops.permute(self, axes=_backwards(len(self.array.shape)))
+        return ops.permute.__call__(self, axes=_backwards(len(self.array.shape)))
 
     @property
     def mT(self) -> Tensor:  # noqa: N802 - PyTorch's name
@@ -158,7 +158,7 @@ class Shaping(Conversion):
         ndim = len(self.array.shape)
         if ndim < 2:
             raise ShapeError(f"mT: expected at least 2 dimensions, got {ndim}")
-        return ops.permute(self, axes=_last_two_exchanged(ndim))
+        return ops.permute.__call__(self, axes=_last_two_exchanged(ndim))
 
     def expand(self, *sizes: Any) -> Tensor:
         """Return self repeated along axes of size 1 and new ones in front; -1 keeps a size."""

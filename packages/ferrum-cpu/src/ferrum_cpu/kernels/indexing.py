@@ -47,7 +47,7 @@ def index(x: Array, indices: list[Array | None]) -> Any:
         shape = first.shape + x.shape[1:]
     else:
         shape = indexed_shape("index", x, indices)
-    out = empty(shape, x.dtype)
+    out = empty("index", shape, x.dtype)
     code = lib.index_pick(id(x), _ids(indices), len(indices), id(out))
     if code == _OUT_OF_RANGE:
         raise _outside("index", x, indices)
@@ -56,7 +56,7 @@ def index(x: Array, indices: list[Array | None]) -> Any:
 
 def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulate: bool) -> Any:
     """Return a copy of x with values at the elements that `indices` pick, or added to them."""
-    out = empty(x.shape, x.dtype)
+    out = empty("index_put", x.shape, x.dtype)
     code = lib.index_place(id(x), id(values), _ids(indices), len(indices), id(out), accumulate)
     if code == _OUT_OF_RANGE:
         raise _outside("index_put", x, indices)
@@ -69,7 +69,7 @@ def _outside_axis(name: str, x: Array, axis: int) -> OutOfRangeError:
 
 def gather(x: Array, index: Array, *, axis: int) -> Any:
     """Return x at `index` along `axis`."""
-    out = empty(index.shape, x.dtype)
+    out = empty("gather", index.shape, x.dtype)
     code = lib.gather(id(x), id(index), id(out), axis)
     if code == _OUT_OF_RANGE:
         raise _outside_axis("gather", x, axis)
@@ -78,7 +78,7 @@ def gather(x: Array, index: Array, *, axis: int) -> Any:
 
 def scatter_add(x: Array, index: Array, src: Array, *, axis: int) -> Any:
     """Return a copy of x with src added at `index` along `axis`."""
-    out = empty(x.shape, x.dtype)
+    out = empty("scatter_add", x.shape, x.dtype)
     code = lib.scatter_add(id(x), id(index), id(src), id(out), axis)
     if code == _OUT_OF_RANGE:
         raise _outside_axis("scatter_add", x, axis)
@@ -87,7 +87,7 @@ def scatter_add(x: Array, index: Array, src: Array, *, axis: int) -> Any:
 
 def argsort(x: Array, *, axis: int, descending: bool) -> Any:
     """Return the indices that sort x; equals keep their order, NaN counts as largest."""
-    out = empty(x.shape, int64)
+    out = empty("argsort", x.shape, int64)
     code = lib.argsort(id(x), id(out), axis, descending)
     return _fault("argsort", code) if code else out
 
@@ -98,7 +98,7 @@ def nonzero(x: Array) -> Any:
     if lib.nonzero_count(id(x), id(counts)):
         return NotImplemented
     ends = counts.cumsum()
-    out = empty((int(ends[-1]) if ends.size else 0, x.ndim), int64)
+    out = empty("nonzero", (int(ends[-1]) if ends.size else 0, x.ndim), int64)
     starts = ends - counts
     return NotImplemented if lib.nonzero_fill(id(x), id(starts), id(out)) else out
 

@@ -42,7 +42,7 @@ def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:
         or input.dtype not in _TOTAL
     ):
         return NotImplemented
-    out = empty(() if how else input.shape, input.dtype)
+    out = empty("mse_loss", () if how else input.shape, input.dtype)
     code = lib.mse_loss(id(input), id(target), id(out), how)
     return _fault("mse_loss", code) if code else out
 
@@ -58,7 +58,7 @@ def mse_loss_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any
         or input.dtype not in _TOTAL
     ):
         return NotImplemented
-    out = empty(input.shape, input.dtype)
+    out = empty("mse_loss_backward", input.shape, input.dtype)
     code = lib.mse_loss_backward(id(g), id(input), id(target), id(out), how)
     return _fault("mse_loss_backward", code) if code else out
 
@@ -72,7 +72,7 @@ def _total(x: Any, target: Any, weight: Any) -> Any:
     ):
         return None
     dtype = _TOTAL.get(x.dtype)
-    return None if dtype is None else empty((), dtype)
+    return None if dtype is None else empty("nll_loss", (), dtype)
 
 
 def nll_loss(log_probs: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
@@ -81,7 +81,7 @@ def nll_loss(log_probs: Any, target: Any, weight: Any, *, ignore_index: int, red
     total = _total(log_probs, target, weight)
     if how is None or total is None:
         return NotImplemented
-    out = empty(() if how else target.shape, log_probs.dtype)
+    out = empty("nll_loss", () if how else target.shape, log_probs.dtype)
     code = lib.nll_loss(
         id(log_probs),
         id(target),
@@ -108,8 +108,8 @@ def cross_entropy(
     total = _total(x, target, weight)
     if how is None or total is None or not 0 <= label_smoothing <= 1:
         return NotImplemented
-    out = empty(() if how else target.shape, x.dtype)
-    log_probs = empty(x.shape, x.dtype)
+    out = empty("cross_entropy", () if how else target.shape, x.dtype)
+    log_probs = empty("cross_entropy", x.shape, x.dtype)
     code = lib.cross_entropy(
         id(x),
         id(target),
@@ -147,7 +147,7 @@ def cross_entropy_backward(
         or log_probs.dtype not in _TOTAL
     ):
         return NotImplemented
-    out = empty(log_probs.shape, log_probs.dtype)
+    out = empty("cross_entropy_backward", log_probs.shape, log_probs.dtype)
     code = lib.cross_entropy_backward(
         id(g),
         id(log_probs),

@@ -21,13 +21,17 @@ _OK, _NO_MEMORY = 0, 2
 
 def astype(x: Any, *, dtype: DType) -> Any:
     """Return a copy of x in another dtype."""
-    out = _front.empty(x.shape, dtype)
-    return NotImplemented if lib.copy_into(id(x), id(out)) else out
+    return _copied("astype", x, dtype)
 
 
 def copy(x: Any) -> Any:
     """Return a copy of x, its elements in row-major order."""
-    return astype(x, dtype=x.dtype)
+    return _copied("copy", x, x.dtype)
+
+
+def _copied(op: str, x: Any, dtype: DType) -> Any:
+    out = _front.empty(op, x.shape, dtype)
+    return NotImplemented if lib.copy_into(id(x), id(out)) else out
 
 
 def copy_(x: Any, y: Any) -> Any:
@@ -36,13 +40,13 @@ def copy_(x: Any, y: Any) -> Any:
         raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
     code = lib.copy_over(id(y), id(x))
     if code == _NO_MEMORY:
-        _front.empty(y.shape, y.dtype)  # raises OutOfMemoryError
+        _front.empty("copy_", y.shape, y.dtype)  # raises OutOfMemoryError
     return None if code == _OK else reference.copy_(x, y)
 
 
 def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
     """Return an array with every element equal to `value`."""
-    out = _front.empty(shape, dtype)
+    out = _front.empty("full", shape, dtype)
     if out.nbytes < 65536 and (CATEGORY[dtype] < 2 or -30000 < value < 30000):
         out.fill(value)  # no warning of overflow, as for 1e300
         return out
@@ -53,7 +57,7 @@ def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
 
 def arange(*, start: float, stop: float, step: float, dtype: DType) -> Any:
     """Return start + i * step, computed in float64 or int64."""
-    out = _front.empty((math.ceil((stop - start) / step),), dtype)
+    out = _front.empty("arange", (math.ceil((stop - start) / step),), dtype)
     if type(start) is type(step) is int and start in _WHOLE and step in _WHOLE:
         code = lib.arange_whole(id(out), start, step)
     else:
@@ -64,7 +68,7 @@ def arange(*, start: float, stop: float, step: float, dtype: DType) -> Any:
 def concat(xs: Sequence[Any], *, axis: int, sizes: tuple[int, ...]) -> Any:
     """Return the arrays joined along `axis`."""
     shape = xs[0].shape
-    out = _front.empty((*shape[:axis], sum(sizes), *shape[axis + 1 :]), xs[0].dtype)
+    out = _front.empty("concat", (*shape[:axis], sum(sizes), *shape[axis + 1 :]), xs[0].dtype)
     address, start = id(out), 0
     for x, size in zip(xs, sizes, strict=True):
         if lib.copy_part(id(x), address, axis, start):

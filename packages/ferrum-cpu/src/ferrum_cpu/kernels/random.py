@@ -16,21 +16,21 @@ _MASK = 2**64 - 1
 
 def uniform(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random numbers from [0, 1)."""
-    out = empty(shape, dtype)
+    out = empty("uniform", shape, dtype)
     code = lib.random_uniform(key[0] & _MASK, key[1] & _MASK, id(out))
     return NotImplemented if code else out
 
 
 def normal(*, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random numbers of the standard normal law."""
-    out = empty(shape, dtype)
+    out = empty("normal", shape, dtype)
     code = lib.random_normal(key[0] & _MASK, key[1] & _MASK, id(out))
     return NotImplemented if code else out
 
 
 def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: tuple[int, int]) -> Any:
     """Return random integers from [low, high)."""
-    out = empty(shape, dtype)
+    out = empty("randint", shape, dtype)
     span = (high - low) & _MASK
     code = lib.random_integers(low & _MASK, span, key[0] & _MASK, key[1] & _MASK, id(out))
     return NotImplemented if code else out
@@ -38,7 +38,7 @@ def randint(*, low: int, high: int, shape: Shape, dtype: DType, key: tuple[int, 
 
 def randperm(*, n: int, key: tuple[int, int]) -> Any:
     """Return 0 ... n - 1 in random order."""
-    out = empty((n,), int64)
+    out = empty("randperm", (n,), int64)
     code = lib.random_permutation(key[0] & _MASK, key[1] & _MASK, id(out))
     if code == 2:
         raise OutOfMemoryError(f"randperm: no room to sort {n:,} draws on 'cpu'")
