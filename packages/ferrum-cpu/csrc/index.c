@@ -114,7 +114,7 @@ static int read_picks(Picks *picks, const View *x, const uintptr_t *indices, con
     memcpy(shape + lead + picks->joint_axes, rest_shape + lead,
            (size_t)(rest - lead) * sizeof *shape);
     axes = rest + picks->joint_axes;
-    if (axes != result->axes || memcmp(shape, result->shape, (size_t)axes * sizeof *shape))
+    if (!same_shape(&(View){.shape = shape, .axes = axes}, result))
         return DECLINED;
     for (int k = 0; k < picks->indices; k++)
         picks->index[k] = spread_out(&picks->index[k], picks->joint_axes, picks->joint_shape,
