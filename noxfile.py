@@ -67,11 +67,13 @@ def bare(requirement: str) -> str:
 
 
 def with_siblings(package: str) -> list[str]:
-    """Return the package and those of this repository that it depends on, however deep."""
+    """Return the package and those of this repository that it, or its tests, depend on."""
     wanted = [package]
+    tested = PACKAGES[package]["project"].get("optional-dependencies", {}).get("test", [])
     for name in wanted:
-        declared = map(bare, PACKAGES[name]["project"].get("dependencies", []))
-        wanted += [sibling for sibling in declared if sibling in PACKAGES and sibling not in wanted]
+        declared = PACKAGES[name]["project"].get("dependencies", [])
+        needed = map(bare, [*declared, *(tested if name == package else ())])
+        wanted += [sibling for sibling in needed if sibling in PACKAGES and sibling not in wanted]
     return wanted
 
 
