@@ -1,5 +1,6 @@
 """The cffi builder of `ferrum_cpu._kernels`: the kernels in C, as csrc/kernels.h declares them."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ HEADERS = [
 # the compiler. The next two let loops with conditions become vector code; they change no value.
 FLAGS = [
     "-std=c11",
-    "-O3",
+    os.environ.get("FERRUM_CPU_OPTIMIZE", "-O3"),  # less of it for the sanitizers' build
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",

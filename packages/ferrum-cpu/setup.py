@@ -1,5 +1,6 @@
 """The two extension modules; everything else is in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,11 @@ setup(
             "ferrum_cpu._front",
             ["csrc/front.c", "csrc/front_reduce.c", "csrc/front_views.c"],
             include_dirs=["csrc", np.get_include()],
-            extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
+            extra_compile_args=[
+                "-std=c11",
+                os.environ.get("FERRUM_CPU_OPTIMIZE", "-O3"),
+                "-fvisibility=hidden",
+            ],
             depends=[str(path) for path in Path("csrc").glob("*.h")],
             py_limited_api=True,
         )

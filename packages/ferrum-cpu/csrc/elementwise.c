@@ -228,18 +228,10 @@ static int finish(Plan *plan, const View *out, intptr_t grain) {
     return OK;
 }
 
-static int64_t integer_at(const char *place, int dtype) {
-    switch (dtype) {
-    case I8: return *(const int8_t *)place;
-    case I16: return *(const int16_t *)place;
-    case I32: return *(const int32_t *)place;
-    case I64: return *(const int64_t *)place;
-    default: return 0;
-    }
-}
-
+/* Whether any element of signed integers is negative: the last of its bytes says so. */
 static int any_negative(const View *x) {
-    intptr_t count = count_of(x);
+    intptr_t count = x->dtype < I8 ? 0 : count_of(x);
+    int last = ITEMSIZE[x->dtype] - 1;
     for (intptr_t number = 0; number < count; number++) {
         const char *place = x->data;
         intptr_t rest = number;
@@ -247,7 +239,7 @@ static int any_negative(const View *x) {
             place += rest % x->shape[axis] * x->strides[axis];
             rest /= x->shape[axis];
         }
-        if (integer_at(place, x->dtype) < 0)
+        if ((signed char)place[last] < 0)
             return 1;
     }
     return 0;

@@ -131,7 +131,7 @@ static int read_picks(Picks *picks, const View *x, const uintptr_t *indices, con
     memcpy(shape + lead + picks->joint_axes, rest_shape + lead,
            (size_t)(rest - lead) * sizeof *shape);
     axes = rest + picks->joint_axes;
-    if (axes != result->axes || memcmp(shape, result->shape, (size_t)axes * sizeof *shape))
+    if (!same_shape(&(View){.shape = shape, .axes = axes}, result))
         return DECLINED;
     picks->joints = product(picks->joint_axes, picks->joint_shape);
     for (int k = 0; k < picks->indices && picks->joints == 0; k++)

@@ -18,9 +18,14 @@ static inline int is_aligned(const View *x) {
     return ends % ITEMSIZE[x->dtype] == 0;
 }
 
+/* A loop, since an array of no axes may have NULL for its sizes. */
 static inline int same_shape(const View *a, const View *b) {
-    return a->axes == b->axes &&
-           !memcmp(a->shape, b->shape, (size_t)a->axes * sizeof *a->shape);
+    if (a->axes != b->axes)
+        return 0;
+    for (int axis = 0; axis < a->axes; axis++)
+        if (a->shape[axis] != b->shape[axis])
+            return 0;
+    return 1;
 }
 
 /* The ends of the memory that a view reaches. */

@@ -14,6 +14,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* For AddressSanitizer a block ends where what was asked for ends, and is gone once given back. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define HIDE(from, bytes) __asan_poison_memory_region(from, bytes)
+#define SHOW(from, bytes) __asan_unpoison_memory_region(from, bytes)
+#else
+#define HIDE(from, bytes) ((void)(from))
+#define SHOW(from, bytes) ((void)(from))
+#endif
+
 #define ALIGNMENT 256
 #define CLASSES 256
 #define HUGE_PAGE (2u << 20)
@@ -109,7 +119,11 @@ void *pool_take(size_t bytes) {
             statistics.peak = statistics.in_use;
     }
     pthread_mutex_unlock(&lock);
-    return block ? (char *)block + ALIGNMENT : NULL;
+    if (!block)
+        return NULL;
+    HIDE(block + 1, ALIGNMENT - sizeof *block + rounded);
+    SHOW((char *)block + ALIGNMENT, bytes);
+    return (char *)block + ALIGNMENT;
 }
 
 void pool_give(void *memory) {
@@ -119,6 +133,7 @@ void pool_give(void *memory) {
     pthread_mutex_lock(&lock);
     int64_t bytes = (int64_t)block->bytes, room = limit() - bytes;
     statistics.in_use -= bytes;
+    HIDE(memory, block->bytes);
     if (room < 0) {
         free(block);
     } else {
