@@ -14,6 +14,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 TITLES = {
     "cpu_ops": "Large tensors",
+    "cpu_ops_16_threads": "Large tensors, 16 threads",
+    "gemm_avx2_kernel": "Products of matrices by OpenBLAS's kernel for AVX2",
     "hot_path": "Calls with next to nothing to compute",
 }
 NONE = "There are none in this tree: `python benchmarks/cpu_ops.py --out benchmarks/results`."
