@@ -33,6 +33,10 @@ Build = Callable[[Any], Work]
 # enough that frameworks take turns often.
 BLOCK = 0.02
 
+# Between turns nobody works for so long, in seconds: threads of some pools go on looking for work
+# for tens of milliseconds, and would take the processors from whoever is next.
+REST = 0.1
+
 
 @dataclass(frozen=True)
 class Case:
@@ -183,6 +187,7 @@ def measure(
             seconds: dict[str, list[float]] = {name: [] for name in able}
             for _ in range(rounds):
                 for name, server in able.items():
+                    time.sleep(REST)
                     seconds[name].append(server.time(case.name))
             rows.append(Row(case, seconds))
     finally:
