@@ -14,7 +14,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 TITLES = {
     "cpu_ops": "Large tensors",
-    "cpu_ops_16_threads": "Large tensors, 16 threads",
     "gemm_avx2_kernel": "Products of matrices by OpenBLAS's kernel for AVX2",
     "hot_path": "Calls with next to nothing to compute",
 }
