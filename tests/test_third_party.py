@@ -212,5 +212,6 @@ def test_a_new_backend_grows_by_a_kernel(begun):
     assert "tensor([2., 3.], device='my_chip')" in begun.run("-c", code + ask)
     said = json.loads(begun.run("-m", "ferrum", "doctor", "--json"))
     assert said["ok"], said["problems"]
-    (found,) = [each["found"] for each in said["plugins"] if each["group"] == "ferrum.backend_info"]
+    infos = [each for each in said["plugins"] if each["group"] == "ferrum.backend_info"]
+    (found,) = [each["found"] for each in infos if each["name"] == "my_chip"]
     assert found["summary"] == "the device my_chip"

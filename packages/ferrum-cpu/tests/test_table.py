@@ -33,3 +33,8 @@ def test_at_least_60_ops_are_in_c_beside_their_in_place_forms():
     written = [name for name in names if language(name) == "C"]
     assert len(written) >= 60
     assert {"core.add", "core.matmul", "core.sum", "core.copy", "nn.adam_step"} <= {*written}
+
+
+def test_every_kernel_is_of_an_op():
+    load_ops()
+    assert not KERNELS.keys() - OPS.keys()

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -105,3 +106,16 @@ def load_blas() -> str:
 isa = choose_isa()
 blas = load_blas()
 lib.arrays_init(_front.connect(lib.front_table(), np.dtype(ml_dtypes.bfloat16), errors))
+
+# As csrc/base.h numbers what a kernel may answer.
+NO_MEMORY, OUT_OF_RANGE = 2, 3
+
+
+def refused(op: str, code: int) -> Any:
+    """Return NotImplemented for a call that C declined; raise where it had no memory."""
+    if code == NO_MEMORY:
+        raise errors.OutOfMemoryError(
+            f"{op}: no room for the work on 'cpu'; delete tensors that are not needed any more, or "
+            f"work in smaller batches"
+        )
+    return NotImplemented

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ferrum.backend import Kernel
+from ferrum.operation import OPS
 from ferrum_cpu import _front
 from ferrum_cpu.library import lib, text
 
@@ -24,7 +25,7 @@ def kernels() -> dict[str, Kernel]:
     found: dict[str, Kernel] = {}
     for name, number in NUMBER.items():
         found[f"core.{name}"] = Kernel(_front.elementwise_kernel(number), checked=True)
-        found[f"core.{name}_"] = Kernel(_front.in_place_kernel(number), checked=True)
+        if f"core.{name}_" in OPS:
+            found[f"core.{name}_"] = Kernel(_front.in_place_kernel(number), checked=True)
     found["core.clip"] = Kernel(clip, checked=True)
-    del found["core.clip_"], found["core.where_"]  # no such ops
     return found

@@ -10,22 +10,12 @@ import numpy.typing as npt
 
 from ferrum.backend import Kernel
 from ferrum.dtypes import int64
-from ferrum.errors import OutOfMemoryError, OutOfRangeError
+from ferrum.errors import OutOfRangeError
 from ferrum.ops.indexing import indexed_shape
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib
+from ferrum_cpu.library import OUT_OF_RANGE, lib, refused
 
 Array = npt.NDArray[Any]
-
-# As csrc/base.h numbers what a kernel may answer.
-_NO_MEMORY, _OUT_OF_RANGE = 2, 3
-
-
-def _fault(name: str, code: int) -> Any:
-    """Return NotImplemented for a call that C declined, or raise."""
-    if code == _NO_MEMORY:
-        raise OutOfMemoryError(f"{name}: no room for the work on 'cpu'; work in smaller batches")
-    return NotImplemented
 
 
 def _ids(indices: Sequence[Array | None]) -> list[int]:
@@ -49,18 +39,18 @@ def index(x: Array, indices: list[Array | None]) -> Any:
         shape = indexed_shape("index", x, indices)
     out = empty("index", shape, x.dtype)
     code = lib.index_pick(id(x), _ids(indices), len(indices), id(out))
-    if code == _OUT_OF_RANGE:
+    if code == OUT_OF_RANGE:
         raise _outside("index", x, indices)
-    return _fault("index", code) if code else out
+    return refused("index", code) if code else out
 
 
 def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulate: bool) -> Any:
     """Return a copy of x with values at the elements that `indices` pick, or added to them."""
     out = empty("index_put", x.shape, x.dtype)
     code = lib.index_place(id(x), id(values), _ids(indices), len(indices), id(out), accumulate)
-    if code == _OUT_OF_RANGE:
+    if code == OUT_OF_RANGE:
         raise _outside("index_put", x, indices)
-    return _fault("index_put", code) if code else out
+    return refused("index_put", code) if code else out
 
 
 def _outside_axis(name: str, x: Array, axis: int) -> OutOfRangeError:
@@ -71,25 +61,25 @@ def gather(x: Array, index: Array, *, axis: int) -> Any:
     """Return x at `index` along `axis`."""
     out = empty("gather", index.shape, x.dtype)
     code = lib.gather(id(x), id(index), id(out), axis)
-    if code == _OUT_OF_RANGE:
+    if code == OUT_OF_RANGE:
         raise _outside_axis("gather", x, axis)
-    return _fault("gather", code) if code else out
+    return refused("gather", code) if code else out
 
 
 def scatter_add(x: Array, index: Array, src: Array, *, axis: int) -> Any:
     """Return a copy of x with src added at `index` along `axis`."""
     out = empty("scatter_add", x.shape, x.dtype)
     code = lib.scatter_add(id(x), id(index), id(src), id(out), axis)
-    if code == _OUT_OF_RANGE:
+    if code == OUT_OF_RANGE:
         raise _outside_axis("scatter_add", x, axis)
-    return _fault("scatter_add", code) if code else out
+    return refused("scatter_add", code) if code else out
 
 
 def argsort(x: Array, *, axis: int, descending: bool) -> Any:
     """Return the indices that sort x; equals keep their order, NaN counts as largest."""
     out = empty("argsort", x.shape, int64)
     code = lib.argsort(id(x), id(out), axis, descending)
-    return _fault("argsort", code) if code else out
+    return refused("argsort", code) if code else out
 
 
 def nonzero(x: Array) -> Any:

@@ -8,28 +8,24 @@ import numpy as np
 
 from ferrum.backend import Kernel
 from ferrum.dtypes import bfloat16, float16, float32, float64
-from ferrum.errors import OutOfMemoryError, OutOfRangeError
+from ferrum.errors import OutOfRangeError
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib
+from ferrum_cpu.library import OUT_OF_RANGE, lib, refused
 
 _REDUCTION = {"none": 0, "mean": 1, "sum": 2}
 # The dtype of a sum of weights, for the dtypes that losses have.
 _TOTAL = {float16: float32, bfloat16: float32, float32: float32, float64: float64}
 _ndarray = np.ndarray
-# As csrc/base.h numbers what a kernel may answer.
-_NO_MEMORY, _OUT_OF_RANGE = 2, 3
 
 
 def _fault(name: str, code: int, scores: Any = None, ignore_index: int = 0) -> Any:
     """Return NotImplemented for a call that C declined; raise what else it says."""
-    if code == _OUT_OF_RANGE:
+    if code == OUT_OF_RANGE:
         raise OutOfRangeError(
             f"{name}: expected classes from 0 to {scores.shape[1] - 1}, or ignore_index="
             f"{ignore_index}, got a target outside"
         )
-    if code == _NO_MEMORY:
-        raise OutOfMemoryError(f"{name}: no room for the work on 'cpu'; use smaller batches")
-    return NotImplemented
+    return refused(name, code)
 
 
 def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:

@@ -13,10 +13,9 @@ from ferrum.backend import Kernel
 from ferrum.dtypes import CATEGORY, DType, bool_
 from ferrum.errors import ArgumentError
 from ferrum_cpu import _front
-from ferrum_cpu.library import lib
+from ferrum_cpu.library import NO_MEMORY, lib, refused
 
 _WHOLE = range(-(2**63), 2**63)
-_OK, _NO_MEMORY = 0, 2
 
 
 def astype(x: Any, *, dtype: DType) -> Any:
@@ -39,9 +38,9 @@ def copy_(x: Any, y: Any) -> Any:
     if not x.flags.writeable:
         raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
     code = lib.copy_over(id(y), id(x))
-    if code == _NO_MEMORY:
-        _front.empty("copy_", y.shape, y.dtype)  # raises OutOfMemoryError
-    return None if code == _OK else reference.copy_(x, y)
+    if code == NO_MEMORY:
+        return refused("copy_", code)
+    return reference.copy_(x, y) if code else None
 
 
 def full(*, shape: tuple[int, ...], value: float, dtype: DType) -> Any:
