@@ -255,6 +255,7 @@ def deep(x: Tensor) -> Tensor:
     return x
 
 
+@pytest.mark.serial  # a thread that another test left behind would be counted
 def test_what_is_saved_is_dropped() -> None:
     x = leaf(WIDTH, WIDTH)
     one = WIDTH * WIDTH * 4
@@ -267,6 +268,7 @@ def test_what_is_saved_is_dropped() -> None:
     assert nested < one
 
 
+@pytest.mark.serial
 def test_the_second_run_is_dropped_as_backward_goes() -> None:
     """Two blocks are never computed again at the same time."""
     x = leaf(WIDTH, WIDTH)

@@ -121,6 +121,9 @@ print(len(ours) >= 2, all(int(each, 16) >> 9 & 1 for each in blocked))  # 10 is 
 """
 
 
+@pytest.mark.skipif(
+    "FERRUM_SANITIZED" in os.environ, reason="the sanitizer has a thread of its own, which does not"
+)
 def test_workers_leave_signals_to_the_program():
     assert run(SIGNALS) == "True True"
 
