@@ -11,7 +11,7 @@ setup(
     ext_modules=[
         Extension(
             "ferrum_cpu._front",
-            ["csrc/front.c", "csrc/front_reduce.c", "csrc/front_views.c"],
+            sorted(map(str, Path("csrc").glob("front*.c"))),
             include_dirs=["csrc", np.get_include()],
             extra_compile_args=[
                 "-std=c11",

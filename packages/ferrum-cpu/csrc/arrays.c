@@ -14,8 +14,20 @@ int read_array(uintptr_t array, View *view) {
 }
 
 uintptr_t front_table(void) {
-    static const Table table = {&isa,      elementwise, elementwise_inputs, matmul,
-                                linear,    pool_take,   pool_give,          reduce,
-                                reduce_index, cumulative_sum, softmax, softmax_backward};
+    static const Table table = {
+        .isa = &isa,
+        .elementwise = elementwise,
+        .elementwise_inputs = elementwise_inputs,
+        .elementwise_name = elementwise_name,
+        .matmul = matmul,
+        .linear = linear,
+        .pool_take = pool_take,
+        .pool_give = pool_give,
+        .reduce = reduce,
+        .reduce_index = reduce_index,
+        .cumulative_sum = cumulative_sum,
+        .softmax = softmax,
+        .softmax_backward = softmax_backward,
+    };
     return (uintptr_t)&table;
 }

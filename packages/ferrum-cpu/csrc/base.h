@@ -48,6 +48,48 @@ static inline intptr_t count_of(const View *x) {
     return count;
 }
 
+/* Loops, since an array of no axes may have NULL for its sizes. */
+static inline void copy_sizes(intptr_t *to, const intptr_t *from, int axes) {
+    for (int axis = 0; axis < axes; axis++)
+        to[axis] = from[axis];
+}
+
+static inline int same_sizes(const intptr_t *a, const intptr_t *b, int axes) {
+    for (int axis = 0; axis < axes; axis++)
+        if (a[axis] != b[axis])
+            return 0;
+    return 1;
+}
+
+static inline int same_shape(const View *a, const View *b) {
+    return a->axes == b->axes && same_sizes(a->shape, b->shape, a->axes);
+}
+
+/* Whether every element can be read where it is. */
+static inline int is_aligned(const View *x) {
+    uintptr_t ends = (uintptr_t)x->data;
+    for (int axis = 0; axis < x->axes; axis++)
+        ends |= (uintptr_t)x->strides[axis];
+    return ends % ITEMSIZE[x->dtype] == 0;
+}
+
+/* The ends of the memory that a view reaches. */
+static inline void reach(const View *x, const char **low, const char **high) {
+    *low = x->data;
+    *high = x->data + (count_of(x) ? ITEMSIZE[x->dtype] : 0);
+    for (int axis = 0; axis < x->axes && *low != *high; axis++) {
+        intptr_t step = (x->shape[axis] - 1) * x->strides[axis];
+        *(step < 0 ? low : high) += step;
+    }
+}
+
+static inline int overlap(const View *a, const View *b) {
+    const char *low_a, *high_a, *low_b, *high_b;
+    reach(a, &low_a, &high_a);
+    reach(b, &low_b, &high_b);
+    return low_a < high_b && low_b < high_a;
+}
+
 /* Whether the elements lie in row-major order without gaps. */
 static inline int is_dense(const View *x) {
     intptr_t step = ITEMSIZE[x->dtype];

@@ -168,22 +168,8 @@ int copy_into(uintptr_t x, uintptr_t out) {
     return copy_view(&from, &to);
 }
 
-/* The ends of the memory that an array, not empty, reaches. */
-static void extent(const View *x, const char **low, const char **high) {
-    *low = x->data;
-    *high = x->data + ITEMSIZE[x->dtype];
-    for (int axis = 0; axis < x->axes; axis++) {
-        intptr_t reach = (x->shape[axis] - 1) * x->strides[axis];
-        if (reach < 0)
-            *low += reach;
-        else
-            *high += reach;
-    }
-}
-
 int copy_over(uintptr_t x, uintptr_t out) {
     View from, to;
-    const char *low, *high, *from_low, *from_high;
     if (!read_array(x, &from) || !read_array(out, &to) || !broadcasts_to(&from, &to))
         return DECLINED;
     for (int axis = 0; axis < to.axes; axis++) /* which value stays would be left to the threads */
@@ -191,9 +177,7 @@ int copy_over(uintptr_t x, uintptr_t out) {
             return DECLINED;
     if (count_of(&to) == 0)
         return OK;
-    extent(&to, &low, &high);
-    extent(&from, &from_low, &from_high);
-    if (from_low >= high || low >= from_high)
+    if (!overlap(&from, &to))
         return copy_view(&from, &to);
     intptr_t strides[MAX_AXES], step = ITEMSIZE[from.dtype];
     for (int axis = from.axes - 1; axis >= 0; axis--) {
@@ -216,12 +200,11 @@ int copy_part(uintptr_t x, uintptr_t out, int axis, intptr_t start) {
     if (!read_array(x, &from) || !read_array(out, &to) || from.axes != to.axes || axis < 0 ||
         axis >= to.axes || start < 0 || from.shape[axis] > to.shape[axis] - start)
         return DECLINED;
-    memcpy(shape, to.shape, (size_t)to.axes * sizeof(intptr_t));
+    copy_sizes(shape, to.shape, to.axes);
     shape[axis] = from.shape[axis];
     to.shape = shape;
     to.data += start * to.strides[axis];
-    return memcmp(shape, from.shape, sizeof(intptr_t) * (size_t)to.axes) ? DECLINED
-                                                                        : copy_view(&from, &to);
+    return same_shape(&from, &to) ? copy_view(&from, &to) : DECLINED;
 }
 
 typedef struct {

@@ -8,6 +8,7 @@ typedef struct {
     const Isa *const *isa;
     int (*elementwise)(int op, int dtype, const View *in, const View *out);
     int (*elementwise_inputs)(int op);
+    const char *(*elementwise_name)(int op);
     int (*matmul)(const View *a, const View *b, const View *bias, const View *out);
     int (*linear)(const View *x, const View *weight, const View *bias, const View *out);
     void *(*pool_take)(size_t bytes);

@@ -30,10 +30,15 @@ static inline int whole(PyObject *object, intptr_t *value) {
 
 extern const Table *table;
 extern int bfloat16_number;
-extern PyObject *out_of_memory;
-extern PyMethodDef view_methods[], reduce_methods[];
+extern PyMethodDef elementwise_methods[], product_methods[], reduce_methods[], view_methods[];
 
 /* Return a new array, dense and not filled; NULL where there is no room, which the error says. */
 PyObject *new_array(const char *op, int axes, const intptr_t *shape, int dtype);
+
+/* Raise the error for a result of so many bytes, instead of the one that is raised, if any. */
+PyObject *no_room(const char *op, intptr_t bytes);
+
+/* Return the result of a kernel that is over, or what its answer means; takes the result over. */
+PyObject *finished(const char *op, int code, PyObject *result);
 
 #endif

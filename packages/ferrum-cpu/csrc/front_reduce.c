@@ -26,17 +26,6 @@ static int read_axis(PyObject *object, const View *x, intptr_t *axis) {
     return whole(object, axis) && *axis >= 0 && *axis < x->axes;
 }
 
-/* Return the result of a kernel that is over, or what its answer means. */
-static PyObject *finished(const char *op, int code, PyObject *result) {
-    if (code == OK)
-        return result;
-    Py_DECREF(result);
-    if (code != NO_MEMORY)
-        return declined();
-    return PyErr_Format(out_of_memory, "%s: no room for the work on 'cpu'; use smaller batches",
-                        op);
-}
-
 /* Other threads may run while a kernel works on many elements. */
 static PyThreadState *let_go(const View *x) {
     return count_of(x) < LONG_CALL ? NULL : PyEval_SaveThread();

@@ -139,7 +139,7 @@ static PyObject *reshape(PyObject *self, PyObject *const *args, Py_ssize_t count
     PyArray_Dims dims = {shape, axes};
     PyObject *made = PyArray_Newshape(x, &dims, NPY_CORDER);
     if (!made)
-        return NULL;
+        return PyErr_ExceptionMatches(PyExc_MemoryError) ? no_room("reshape", PyArray_NBYTES(x)) : NULL;
     int shares = elements == 0 || PyArray_BYTES((PyArrayObject *)made) == PyArray_BYTES(x);
     if (shares)
         return made;

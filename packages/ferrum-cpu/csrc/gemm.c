@@ -94,14 +94,6 @@ static int fits_blas(Matrix *x) {
 
 static int fits_vector(intptr_t step) { return step && step >= -INT_MAX && step <= INT_MAX; }
 
-/* Whether every element lies where its type may lie. */
-static int is_aligned(const View *x) {
-    uintptr_t sum = (uintptr_t)x->data;
-    for (int axis = 0; axis < x->axes; axis++)
-        sum |= (uintptr_t)x->strides[axis];
-    return sum % ITEMSIZE[x->dtype] == 0;
-}
-
 /* How many tiles so much work is worth, in multiplications. Every tile packs its operands anew: on
    one thread, 64 tiles of a product of 256 x 256 matrices take 1.3 times as long as two. */
 static double tiles_worth(int method, double work) {

@@ -11,40 +11,6 @@ static inline int compute_of(int dtype) {
     return dtype == F64 ? F64 : dtype == F16 || dtype == BF16 || dtype == F32 ? F32 : -1;
 }
 
-static inline int is_aligned(const View *x) {
-    intptr_t ends = (intptr_t)x->data;
-    for (int axis = 0; axis < x->axes; axis++)
-        ends |= x->strides[axis];
-    return ends % ITEMSIZE[x->dtype] == 0;
-}
-
-/* A loop, since an array of no axes may have NULL for its sizes. */
-static inline int same_shape(const View *a, const View *b) {
-    if (a->axes != b->axes)
-        return 0;
-    for (int axis = 0; axis < a->axes; axis++)
-        if (a->shape[axis] != b->shape[axis])
-            return 0;
-    return 1;
-}
-
-/* The ends of the memory that a view reaches. */
-static inline void reach(const View *x, const char **low, const char **high) {
-    *low = x->data;
-    *high = x->data + (count_of(x) ? ITEMSIZE[x->dtype] : 0);
-    for (int axis = 0; axis < x->axes && *low != *high; axis++) {
-        intptr_t step = (x->shape[axis] - 1) * x->strides[axis];
-        *(step < 0 ? low : high) += step;
-    }
-}
-
-static inline int overlap(const View *a, const View *b) {
-    const char *low_a, *high_a, *low_b, *high_b;
-    reach(a, &low_a, &high_a);
-    reach(b, &low_b, &high_b);
-    return low_a < high_b && low_b < high_a;
-}
-
 /* Return x with strides of 0 along what it is repeated on to have `axes` axes. */
 static inline View spread_out(const View *x, int axes, const intptr_t *shape, intptr_t *strides) {
     int lead = axes - x->axes;

@@ -8,8 +8,12 @@ os.environ["FERRUM_DEVICE"] = "cpu"
 sys.path.insert(0, str(Path(__file__).parent))  # for heavy.py, which child processes import
 
 import pytest
+from hypothesis import settings
 
 from ferrum_cpu.library import ISAS, isa, lib
+
+settings.register_profile("same every time", derandomize=True, deadline=None, database=None)
+settings.load_profile("same every time")
 
 
 def _runs(name):

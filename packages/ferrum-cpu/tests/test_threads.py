@@ -135,12 +135,16 @@ from ferrum.errors import OutOfMemoryError
 x = fe.ones(1000, 1000)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), used + (1 << 30)))
-for make in (lambda: fe.zeros(1 << 31), lambda: x.expand(4000, 1000, 1000) + 1,
-             lambda: fe.rand(40000, 40000) @ x, lambda: fe.arange(1 << 31)):
+wide = x.expand(4000, 1000, 1000)
+for op, make in {"full": lambda: fe.zeros(1 << 31), "add": lambda: wide + 1,
+                 "greater": lambda: wide > 0, "matmul": lambda: wide @ x,
+                 "uniform": lambda: fe.rand(40000, 40000), "arange": lambda: fe.arange(1 << 31),
+                 "reshape": lambda: wide.reshape(-1), "softmax": lambda: wide.softmax(-1)}.items():
     try:
         make()
     except OutOfMemoryError as error:
-        assert "cpu" in str(error), error
+        said = str(error)
+        assert said.startswith(f"{op}: ") and "on 'cpu'" in said, (op, said)
     else:
         raise AssertionError("there was room")
 print((x @ x).sum().item())
