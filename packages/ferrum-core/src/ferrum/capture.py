@@ -23,7 +23,7 @@ from ferrum.graph import Storage
 from ferrum.mode import Interposer, interposing, no_grad
 from ferrum.operands import flat
 from ferrum.operation import Op
-from ferrum.plugins import default_device
+from ferrum.plugins import open_devices
 from ferrum.random import Generator, Key
 from ferrum.tensor import Tensor
 
@@ -293,8 +293,7 @@ def record(function: Callable[..., Any], *tensors: Tensor) -> Graph:
     if len({id(each.array) for each in tensors}) < len(tensors):
         raise CaptureError("record: one tensor is given twice; clone() it to tell the two apart")
     graph.inputs = [recorder.given(each) for each in tensors]
-    devices = {default_device(), *(each.device for each in tensors)}
-    with _watched(devices, recorder), interposing(recorder):
+    with _watched(open_devices(), recorder), interposing(recorder):
         outputs = function(*tensors)
     if not all(isinstance(each, Tensor) for each in flat([outputs])):
         raise CaptureError(f"record: expected tensors to be returned, got {type(outputs).__name__}")

@@ -305,6 +305,11 @@ def faults() -> dict[str, PluginError]:
 # ---- the default device
 
 
+def open_devices() -> set[Device]:
+    """Return the devices that have been asked for so far."""
+    return set(_devices.values())
+
+
 def is_default(device: Device) -> bool:
     """Return whether tensors that name no device go to `device`; nothing is loaded or warned of."""
     if _default:

@@ -24,6 +24,22 @@ FAULTS = {
         "/nowhere/libchip.so: cannot open shared object file",
         "OSError",
     ),
+    "foreign": (
+        """
+        import struct
+        from importlib.machinery import ExtensionFileLoader
+        from importlib.util import module_from_spec, spec_from_file_location
+        from pathlib import Path
+        elf = b"\\x7fELF\\x02\\x01\\x01" + bytes(9)  # a shared library for the SPARC of 64 bits
+        header = elf + struct.pack("<HHI", 3, 43, 1) + bytes(40)
+        path = Path(__file__).with_name("chip.so")
+        path.write_bytes(header)
+        spec = spec_from_file_location("chip", path, loader=ExtensionFileLoader("chip", str(path)))
+        module_from_spec(spec)
+        """,
+        "chip.so",
+        "ImportError",
+    ),
     "nameless": ("", "has no attribute 'plugin'", "AttributeError"),
     "hookless": ("plugin = object()", "to implement ferrum_backend(index)", None),
     "unknown": (

@@ -244,6 +244,16 @@ def test_without_ferrum_cpu_the_default_is_reference_with_one_warning(site):
     assert "pip install ./packages/ferrum-cpu" in message
 
 
+def test_recording_on_a_device_asks_for_no_other(site):
+    code = """
+        import ferrum as fe
+        from ferrum.capture import record
+        x = fe.ones(2, device="reference")
+        print(record(lambda x: x + 1, x).replay(x).tolist())
+    """
+    assert site.code(code, FERRUM_DEVICE="", FERRUM_PLUGINS="ferrum-core") == "[2.0, 2.0]\n"
+
+
 def test_with_a_backend_for_the_cpu_that_is_the_default(site):
     site.add_backend("cpu")
     code = "import ferrum as fe; print(fe.tensor([1.0]).device, fe.tensor([1.0]))"
