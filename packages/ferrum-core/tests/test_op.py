@@ -14,12 +14,15 @@ from ferrum.capture import record
 from ferrum.device import Device
 from ferrum.errors import (
     ArgumentError,
+    DeviceError,
     DTypeError,
+    GradientError,
     OperandError,
     OutOfMemoryError,
     ShapeError,
     UnsupportedError,
 )
+from ferrum.inplace import writes
 from ferrum.op import OPS, creation, op
 from ferrum.reference import KERNELS, Reference
 
@@ -200,3 +203,73 @@ def test_the_rule_speaks_before_strict_does() -> None:
     x = fe.Tensor(fe.ones(2, 3).array, device_with(softmax=Kernel(declining, checked=True)))
     with fe.strict(), pytest.raises(ShapeError, match="softmax: 7 is not an axis"):
         ops.softmax(x, axis=7)
+
+
+# ---- the short road of optimizers' steps
+
+
+def stepped(calls: list[Any]) -> tuple[Any, Device]:
+    """Return an op that takes gradients off parameters, and a device that does it itself."""
+
+    @writes("params")
+    def lowered(params: Any, grads: Any, *, by: float) -> tuple[fe.Spec, ...]:
+        for param, grad in zip(params, grads, strict=True):
+            if param.shape != grad.shape:
+                raise ShapeError(f"lowered: {grad.shape} does not fit {param.shape}")
+        return tuple(fe.Spec(each.shape, each.dtype) for each in params)
+
+    @lowered.fallback
+    def _(params: Any, grads: Any, *, by: float) -> Any:
+        calls.append("fallback")
+        for param, grad in zip(params, grads, strict=True):
+            ops.copy_(param, param - grad * by)
+        return tuple(params)
+
+    def kernel(params: list[Any], grads: list[Any], *, by: float) -> Any:
+        if any(param.shape != grad.shape for param, grad in zip(params, grads, strict=True)):
+            return NotImplemented
+        calls.append("kernel")
+        for param, grad in zip(params, grads, strict=True):
+            param -= grad * by
+        return None
+
+    changes = {lowered.name: Kernel(kernel, checked=True)}
+    return lowered, Device("other", None, Changed(changes))
+
+
+def test_a_step_writes_all_its_parameters_and_counts_their_versions_up() -> None:
+    calls: list[Any] = []
+    lowered, device = stepped(calls)
+    params = [fe.ones(2, device=device), fe.full((3,), 5.0, device=device)]
+    grads = [fe.full((2,), 2.0, device=device), fe.ones(3, device=device)]
+    w = fe.ones(2, device=device).requires_grad_()
+    kept = w * params[0]  # which saves the parameter as it is now
+    with fe.no_grad():
+        results = lowered(params, grads, by=0.5)
+    assert [each.tolist() for each in params] == [[0.0, 0.0], [4.5, 4.5, 4.5]]
+    assert all(result is param for result, param in zip(results, params, strict=True))
+    assert [each._version for each in (*params, *grads)] == [1, 1, 0, 0]
+    assert calls == ["kernel"]
+    with pytest.raises(GradientError, match="changed in place|modified"):
+        kept.sum().backward()
+
+
+def test_what_is_no_plain_step_goes_the_long_way() -> None:
+    calls: list[Any] = []
+    lowered, device = stepped(calls)
+    x, g = fe.ones(2, 2, device=device), fe.ones(2, device=device)
+    with fe.no_grad():
+        lowered([x[0]], [g], by=1.0)  # a view: its base's version counts
+        assert (x.tolist(), x._version) == ([[0.0, 0.0], [1.0, 1.0]], 1)
+        with fe.placement() as placed:
+            lowered([g], [g], by=0.5)
+        assert placed and g.tolist() == [0.5, 0.5]
+        with pytest.raises(ShapeError, match="lowered: "):
+            lowered([g], [x], by=1.0)
+        with pytest.raises(DeviceError, match="one device"):
+            lowered([g], [fe.ones(2, device="reference")], by=1.0)
+        for odd in ([g, 5.0], [None], [], g, 5.0):
+            with pytest.raises((OperandError, ShapeError)):
+                lowered(odd, [g] if odd != [] else [], by=1.0)
+    assert g.tolist() == [0.5, 0.5]
+    assert g._version == 1
