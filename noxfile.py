@@ -111,9 +111,14 @@ def run_pytest(
 def run_all(session: nox.Session, folders: list[str], *args: str, **env: str) -> None:
     """Run the tests on two cores, and then, alone, those that measure time or memory."""
     run_pytest(session, folders, "not serial and not torch", *PARALLEL, *args, **env)
-    files = [path for folder in folders for path in Path(folder).rglob("test_*.py")]
-    if any("mark.serial" in path.read_text(encoding="utf-8") for path in files):
+    if any(has_marked(folder, "serial") for folder in folders):
         run_pytest(session, folders, "serial")
+
+
+def has_marked(folder: str, mark: str) -> bool:
+    """Return whether tests of this folder have the mark: none to run would be a failure."""
+    files = Path(folder).rglob("test_*.py")
+    return any(f"mark.{mark}" in path.read_text(encoding="utf-8") for path in files)
 
 
 @nox.session(python=PYTHONS)
@@ -156,8 +161,9 @@ def oldest(session: nox.Session) -> None:
 def compare(session: nox.Session) -> None:
     """Compare values, gradients and errors with PyTorch."""
     session.install(*editable(*PACKAGES, extras="[test,compare]"))
-    for package in PACKAGES:
-        run_pytest(session, folders_of([package]), "torch", *PARALLEL)
+    for folder in folders_of(PACKAGES):
+        if has_marked(folder, "torch"):
+            run_pytest(session, [folder], "torch", *PARALLEL)
 
 
 @nox.session(python=MAIN)

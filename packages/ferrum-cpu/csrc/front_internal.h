@@ -2,12 +2,13 @@
 #ifndef FERRUM_FRONT_INTERNAL_H
 #define FERRUM_FRONT_INTERNAL_H
 
-#define PY_SSIZE_T_CLEAN
-#include "arrays.h"
+/* Before any header of NumPy's: since 2.5 each declares the table of functions that these name. */
 #define PY_ARRAY_UNIQUE_SYMBOL ferrum_front_numpy
 #ifndef FRONT_IMPORTS_NUMPY
 #define NO_IMPORT_ARRAY
 #endif
+#define PY_SSIZE_T_CLEAN
+#include "arrays.h"
 #include <numpy/arrayobject.h>
 
 #include "front.h"

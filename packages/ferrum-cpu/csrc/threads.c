@@ -104,6 +104,7 @@ static void start_workers(int workers) {
         pthread_t thread;
         if (pthread_create(&thread, &attributes, worker, (void *)(intptr_t)started))
             break; /* fewer workers: slower, and as right */
+        pthread_setname_np(thread, "ferrum-cpu");
         started++;
     }
     pthread_attr_destroy(&attributes);
