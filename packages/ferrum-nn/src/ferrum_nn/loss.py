@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ferrum import Tensor
 from ferrum_nn import functional
+from ferrum_nn.functional.losses import numbers
 from ferrum_nn.module import Module
 from ferrum_nn.ops.losses import check_smoothing, reduced_shape
 
@@ -42,9 +43,7 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         reduced_shape("CrossEntropyLoss", (), reduction)
-        ignore_index, label_smoothing = functional.numbers(
-            "CrossEntropyLoss", ignore_index, label_smoothing
-        )
+        ignore_index, label_smoothing = numbers("CrossEntropyLoss", ignore_index, label_smoothing)
         check_smoothing("CrossEntropyLoss", label_smoothing)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index

@@ -1,51 +1,17 @@
-"""Layers and losses as functions, under PyTorch's names: `import ferrum_nn.functional as F`."""
+"""Losses as functions."""
 
 from __future__ import annotations
 
 from operator import index
 from typing import NoReturn
 
-import ferrum as fe
-from ferrum import Tensor, sigmoid, tanh
-from ferrum.dtypes import CATEGORY, DTypeLike, int64, is_floating
+from ferrum import Tensor
+from ferrum.dtypes import CATEGORY, int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, OutOfRangeError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.ops.losses import along_classes, check_smoothing, reduced_shape
 
-__all__ = [
-    "cross_entropy",
-    "linear",
-    "log_softmax",
-    "mse_loss",
-    "nll_loss",
-    "relu",
-    "sigmoid",
-    "softmax",
-    "tanh",
-]
-
-
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x Wᵀ + b of x (..., in), W (out, in) and b (out,): a tensor (..., out)."""
-    return ops.linear(input, weight, bias)
-
-
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return max(x, 0), or write it into x if `inplace`; NaN stays NaN."""
-    return Tensor.relu_(input) if inplace else Tensor.relu(input)
-
-
-def softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return exp(x) / ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return fe.softmax(input, dim, dtype)
-
-
-def log_softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return x - log ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return fe.log_softmax(input, dim, dtype)
-
-
-# ---- losses
+__all__ = ["cross_entropy", "mse_loss", "nll_loss"]
 
 
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:

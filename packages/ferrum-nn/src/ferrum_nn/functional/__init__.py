@@ -1,0 +1,17 @@
+"""Layers and losses as functions, under PyTorch's names: `import ferrum_nn.functional as F`."""
+
+from ferrum_nn.functional.activations import log_softmax, relu, sigmoid, softmax, tanh
+from ferrum_nn.functional.layers import linear
+from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
+
+__all__ = [
+    "cross_entropy",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
