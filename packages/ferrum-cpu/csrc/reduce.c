@@ -13,6 +13,7 @@
 #include "isa.h"
 #include "reduce_calls.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Elements of a task at least, and tasks that are enough for any number of threads. */
@@ -50,15 +51,17 @@ typedef struct {
 
 /* ---- a tile, a unit */
 
-/* Take the mean and the sum of squares of n more elements into those of `count`. */
+/* Take the mean and the sum of squares of n more elements into those of `count`. Means that are too
+   large for a float64 have no distance, and squares that are infinite already. */
 static void chan(double *mean, double *squares, intptr_t count, const double *tile_mean,
                  const double *tile_squares, intptr_t n, intptr_t m) {
     double share = (double)n / (double)(count + n);
     double weight = (double)count * share;
     for (intptr_t j = 0; j < m; j++) {
         double step = tile_mean[j] - mean[j];
+        double spread = count ? step * step * weight : 0; /* infinity times 0 is no number */
         mean[j] += step * share;
-        squares[j] += tile_squares[j] + step * step * weight;
+        squares[j] += tile_squares[j] + (spread == spread ? spread : 0);
     }
 }
 
@@ -91,9 +94,11 @@ static void tile_var(const Plan *plan, State *s, const char *x, intptr_t stride,
         width = 1;
     }
     for (intptr_t j = 0; j < width; j++) {
-        double off = drift[j] / (double)n;
-        mean[j] += off;
-        acc[j] -= off * drift[j];
+        double off = drift[j] / (double)n, lost = off * drift[j];
+        if (isfinite(lost)) {
+            mean[j] += off;
+            acc[j] -= lost;
+        }
     }
     chan(s->mean, s->squares, s->count, mean, acc, n, width);
     s->count += n;

@@ -311,3 +311,17 @@ def test_c_declines_results_that_do_not_fit() -> None:
     for op, axes in ((-1, 1), (8, 1), (0, 5), (0, 2**63)):
         assert lib.reduce(op, id(x), id(good), axes, 0.0) == 1
     assert lib.reduce(0, id(x), id(good), 1, 0.0) == 0 and good.tolist() == [3.0] * 4
+
+
+@pytest.mark.parametrize("size", [1, 5, 3000])
+@pytest.mark.parametrize(("value", "want"), [(2.0**700, 0.0), (1.7e308, math.inf)])
+def test_variance_of_values_whose_squares_are_too_large(
+    value: float, want: float, size: int
+) -> None:
+    x = np.full((2 * size, 3), value)
+    got = KERNELS["var"](x, axes=(0,), correction=1, keepdims=False)
+    assert (got == want).all()
+    got = KERNELS["var"](x.T.copy(), axes=(1,), correction=1, keepdims=False)
+    assert (got == want).all()
+    x[1] = np.nan
+    assert np.isnan(KERNELS["var"](x, axes=(0,), correction=1, keepdims=False)).all()
