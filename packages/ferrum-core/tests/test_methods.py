@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ferrum as fe
+from ferrum import ops
 
 X = np.array([[0.5, -1.25, 2.0, 0.75], [1.5, 0.25, -0.5, 3.0], [2.25, -3.0, 1.0, -0.125]])
 P = np.abs(X) + 0.013  # positive
@@ -412,3 +413,9 @@ def test_in_place() -> None:
             call(fe.tensor([7, -7]))
     with pytest.raises(fe.FerrumError, match="fill_: expected a number or a 0-d tensor"):
         x.fill_(x)
+
+
+def test_values_that_are_added_at_indices_are_broadcast() -> None:
+    at = fe.tensor([[0, 1], [1, -1]])
+    added = ops.index_put(fe.zeros(4), fe.tensor([1.0, 2.0]), [at], accumulate=True)
+    assert added.tolist() == [1.0, 3.0, 0.0, 2.0]

@@ -253,8 +253,9 @@ def index_put(x: Array, values: Array, indices: list[Array | None], *, accumulat
     out = widen(x).copy()
     where = _picked("index_put", x, indices)
     if accumulate:
+        each = np.array(np.broadcast_to(widen(values), out[where].shape))  # ufunc.at errs on fewer
         with np.errstate(all="ignore"):
-            np.add.at(out, where, widen(values))
+            np.add.at(out, where, each)
     else:
         out[where] = widen(values)
     return np.asarray(out, x.dtype)
