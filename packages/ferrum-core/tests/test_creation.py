@@ -433,3 +433,14 @@ def test_any_number_but_zero_fills_bools_with_true(count):
     for value in (2**80, -(2**80), 2**63, 0.1, float("nan")):
         assert fe.full((count,), value, dtype=fe.bool).all().item(), value
     assert not fe.full((count,), -0.0, dtype=fe.bool).any().item()
+
+
+@pytest.mark.parametrize("make", [fe.zeros, fe.ones, fe.rand, fe.randn, fe.eye, fe.arange])
+def test_a_new_tensor_can_be_a_leaf_that_requires_grad(make: Any) -> None:
+    for x in (
+        make(3, dtype=fe.float64, requires_grad=True),
+        fe.linspace(0, 1, 3, requires_grad=True),
+    ):
+        assert x.requires_grad
+        assert x.is_leaf
+    assert not make(3).requires_grad

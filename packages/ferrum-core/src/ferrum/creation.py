@@ -273,7 +273,13 @@ def arange(
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: DTypeLike | None = None, device: Where = None
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return `steps` numbers from `start` to `end`, both included, at equal distances."""
     (count,) = sizes_of("linspace", ((steps,),))
@@ -284,16 +290,22 @@ def linspace(
     chosen, where = _float(dtype), _where(device)
     with np.errstate(all="ignore"), needing("linspace", where, count * chosen.itemsize):
         array = np.linspace(first, last, count).astype(chosen)
-        return tensor(array, device=where)
+        return tensor(array, device=where, requires_grad=requires_grad)
 
 
 def eye(
-    n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: Where = None
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    device: Where = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return a matrix (n, m) with ones on its diagonal."""
     height, width = check_shape("eye", sizes_of("eye", (n, n if m is None else m)))
     rows = arange(height, device=device).unsqueeze(1)
-    return (rows == arange(width, device=device)).to(_float(dtype))
+    out = (rows == arange(width, device=device)).to(_float(dtype))
+    return out.requires_grad_(requires_grad)
 
 
 # ---- at random
