@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import operator
 import pickle
 from collections.abc import Callable
@@ -318,3 +319,10 @@ def test_casts() -> None:
 
 def test_a_view_of_more_elements_than_there_is_room_for_prints() -> None:
     assert repr(fe.ones(1).expand(2**45)) == "tensor([1., 1., 1.,  ..., 1., 1., 1.])"
+
+
+def test_constants_and_short_names_of_dtypes() -> None:
+    assert (fe.pi, fe.e, fe.inf, fe.newaxis) == (math.pi, math.e, math.inf, None)
+    assert math.isnan(fe.nan)
+    assert (fe.half, fe.float, fe.double) == (fe.float16, fe.float32, fe.float64)
+    assert (fe.short, fe.int, fe.long) == (fe.int16, fe.int32, fe.int64)

@@ -7,6 +7,8 @@ x = fe.tensor([1.0, 2.0, 3.0], requires_grad=True)
 x.grad                               # tensor([2., 4., 6.])
 """
 
+from math import e, inf, nan, pi
+
 from ferrum import _interpreter, ops  # noqa: F401  # the first refuses what FERRUM cannot run on
 from ferrum.autograd import backward, grad
 from ferrum.checkpoint import checkpoint
@@ -48,6 +50,12 @@ from ferrum.dtypes import (
     uint8,
 )
 from ferrum.dtypes import bool_ as bool
+from ferrum.dtypes import float16 as half
+from ferrum.dtypes import float32 as float
+from ferrum.dtypes import float64 as double
+from ferrum.dtypes import int16 as short
+from ferrum.dtypes import int32 as int
+from ferrum.dtypes import int64 as long
 from ferrum.errors import FerrumError
 from ferrum.function import Function
 from ferrum.functions import (
@@ -185,6 +193,8 @@ from ferrum.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
+newaxis = None
+
 __all__ = [
     "Device",
     "FerrumError",
@@ -235,6 +245,8 @@ __all__ = [
     "div",
     "divide",
     "dot",
+    "double",
+    "e",
     "empty",
     "empty_like",
     "enable_grad",
@@ -246,6 +258,7 @@ __all__ = [
     "eye",
     "flatten",
     "flip",
+    "float",
     "float16",
     "float32",
     "float64",
@@ -264,7 +277,10 @@ __all__ = [
     "gradcheck",
     "gradgradcheck",
     "gt",
+    "half",
     "index_select",
+    "inf",
+    "int",
     "int16",
     "int32",
     "int64",
@@ -286,6 +302,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "long",
     "lt",
     "manual_seed",
     "masked_fill",
@@ -300,10 +317,12 @@ __all__ = [
     "movedim",
     "mul",
     "multiply",
+    "nan",
     "narrow",
     "ne",
     "neg",
     "negative",
+    "newaxis",
     "no_grad",
     "nonzero",
     "norm",
@@ -313,6 +332,7 @@ __all__ = [
     "op",
     "ops",
     "permute",
+    "pi",
     "placement",
     "pow",
     "prod",
@@ -336,9 +356,10 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_grad_enabled",
-    "set_printoptions",
     "set_num_threads",
+    "set_printoptions",
     "set_rng_state",
+    "short",
     "sigmoid",
     "sign",
     "sin",
