@@ -1,8 +1,11 @@
 """What the tests share. They run on the device `reference` unless FERRUM_DEVICE says otherwise."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("FERRUM_DEVICE", "reference")
+sys.path.insert(0, str(Path(__file__).parent))  # for beside_torch.py
 
 import pytest
 

@@ -14,13 +14,16 @@ from ferrum_nn import data, functional, init, ops, optim
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.containers import Sequential
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
-from ferrum_nn.linear import Flatten, Identity, Linear
+from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import CrossEntropyLoss, MSELoss
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
+from ferrum_nn.sparse import Embedding
 
 __all__ = [
+    "Bilinear",
     "CrossEntropyLoss",
+    "Embedding",
     "Flatten",
     "Identity",
     "Linear",
@@ -33,6 +36,7 @@ __all__ = [
     "Sigmoid",
     "StateDictError",
     "Tanh",
+    "Unflatten",
     "UnknownNameError",
     "data",
     "functional",
