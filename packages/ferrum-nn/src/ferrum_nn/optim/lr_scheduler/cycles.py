@@ -103,8 +103,8 @@ class CyclicLR(Cycle):
         down: float = up
         if step_size_down is not None:
             down = AT_LEAST_ZERO.of("CyclicLR", "step_size_down", step_size_down)
-        self.total_size = up + down
-        self.step_ratio = up / self.total_size
+        self.total_size: float = up + down
+        self.step_ratio: float = up / self.total_size
         if scale_fn is None and mode not in MODES:
             raise ArgumentError(f"CyclicLR: expected mode to be one of {MODES}, got mode={mode!r}")
         if scale_fn is not None and not callable(scale_fn):
@@ -139,7 +139,8 @@ class CyclicLR(Cycle):
         x = 1.0 + self.last_epoch / self.total_size - cycle
         ratio = self.step_ratio
         height = x / ratio if x <= ratio else (x - 1) / (ratio - 1)
-        return height * self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        return float(height * scale)
 
     def get_lr(self) -> list[float]:
         """Return base + (max - base) height of each group."""
