@@ -13,6 +13,14 @@ One import brings all of it:
 from ferrum_nn import data, functional, init, ops, optim
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.containers import Sequential
+from ferrum_nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
 from ferrum_nn.linear import Flatten, Identity, Linear
 from ferrum_nn.loss import CrossEntropyLoss, MSELoss
@@ -20,7 +28,13 @@ from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 
 __all__ = [
+    "AlphaDropout",
     "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Flatten",
     "Identity",
     "Linear",

@@ -4,6 +4,7 @@ Their attributes are normalised; `ferrum_nn.functional` has the public functions
 entry point `nn` of the group `ferrum.ops`.
 """
 
+from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
     cross_entropy,
@@ -18,6 +19,7 @@ __all__ = [
     "adam_step",
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
     "linear",
     "mse_loss",
     "mse_loss_backward",
