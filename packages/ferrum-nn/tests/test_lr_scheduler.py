@@ -186,6 +186,18 @@ def test_a_subclass_is_a_function_of_the_epoch():
         ls.LRScheduler(optimizer())
 
 
+def test_composed_schedules_begin_at_milestones():
+    """PyTorch raises NotImplementedError when it gets there."""
+    o = optimizer()
+    chain = ls.ChainedScheduler([ls.ConstantLR(o, 0.5, 2), ls.ExponentialLR(o, 0.5)])
+    scheduler = ls.SequentialLR(o, [ls.ConstantLR(o, 1.0), chain], [2])
+    assert rates(scheduler, 7) == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.0625]
+    o = optimizer()
+    inner = ls.SequentialLR(o, [ls.ExponentialLR(o, 0.5), ls.ConstantLR(o, 0.125, 2)], [3])
+    scheduler = ls.SequentialLR(o, [ls.ConstantLR(o, 0.75), inner], [1])
+    assert rates(scheduler, 7) == [0.75, 1, 0.5, 0.25, 0.125, 0.125, 1]
+
+
 def test_resumed_with_the_optimizer_to_the_same_rates():
     def make():
         made = optimizer(lr=0.3, kind=Adam)
@@ -258,6 +270,7 @@ def two():
 
 REFUSED = [
     (made("StepLR", 0), ArgumentError, "StepLR: expected step_size to be an integer above 0"),
+    (made("StepLR", True), OperandError, "StepLR: expected step_size to be an integer above 0"),
     (made("StepLR", 1.5), OperandError, "StepLR: expected step_size to be an integer above 0"),
     (made("StepLR", 2, "x"), OperandError, "StepLR: expected gamma to be a number"),
     (made("StepLR", 2, math.nan), ArgumentError, "StepLR: expected gamma to be a number"),

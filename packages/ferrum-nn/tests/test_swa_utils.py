@@ -57,7 +57,7 @@ def test_the_average(options, expected):
 
 def test_a_step_does_not_reach_the_average():
     model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
-    averaged = swa_utils.AveragedModel(model)
+    averaged = swa_utils.AveragedModel(model, device="reference")
     assert [name for name, _ in averaged.named_parameters()] == ["module.0.weight", "module.0.bias"]
     assert list(averaged.state_dict()) == ["n_averaged", "module.0.weight", "module.0.bias"]
     averaged.update_parameters(model)

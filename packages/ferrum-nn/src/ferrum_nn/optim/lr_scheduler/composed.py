@@ -94,7 +94,8 @@ class ChainedScheduler(Composed):
 class SequentialLR(Composed):
     """Step one of the `schedulers`: the next one begins at each of the `milestones`.
 
-    A scheduler that begins sets the rates of its epoch 0 by its closed form if it has one.
+    One that begins sets the rates of its epoch 0, by its closed form if it has one. Schedulers of
+    schedulers may begin at any milestone, which PyTorch's cannot.
     """
 
     def __init__(
@@ -116,9 +117,8 @@ class SequentialLR(Composed):
         if sorted(self._milestones) != self._milestones:
             raise ArgumentError(f"{name}: expected milestones in order, got {milestones!r}")
         self.last_epoch = INTEGER.of(name, "last_epoch", last_epoch) + 1
-        for group in self._groups():  # each scheduler has made its first step; undo them
-            assign(group, "lr", group["initial_lr"])
-        _undo(self)
+        self._reset()
+        _undo(self)  # for each scheduler has made its first step
         first = schedulers[bisect_right(self._milestones, 0)]
         first._initial_step()
         self._last_lr = first.get_last_lr()
@@ -129,10 +129,21 @@ class SequentialLR(Composed):
         turn = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[turn]
         if turn > 0 and self._milestones[turn - 1] == self.last_epoch:
-            scheduler._update_lr(0)
+            self._begin(scheduler)
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
+
+    def _reset(self) -> None:
+        for group in self._groups():
+            assign(group, "lr", group["initial_lr"])
+
+    def _begin(self, scheduler: LRScheduler) -> None:
+        if isinstance(scheduler, Composed):
+            self._reset()
+            _restart(scheduler)
+        else:
+            scheduler._update_lr(0)
 
 
 def _undo(scheduler: LRScheduler) -> None:
@@ -142,3 +153,17 @@ def _undo(scheduler: LRScheduler) -> None:
             _undo(each)
     else:
         scheduler.last_epoch -= 1
+
+
+def _restart(scheduler: LRScheduler) -> None:
+    """Go to epoch 0 of a scheduler, as if it were made now."""
+    if isinstance(scheduler, SequentialLR):
+        scheduler.last_epoch = 0
+        _restart(scheduler._schedulers[bisect_right(scheduler._milestones, 0)])
+    elif isinstance(scheduler, Composed):
+        for each in scheduler._schedulers:
+            _restart(each)
+    else:
+        scheduler.last_epoch = -1
+        scheduler._initial_step()
+    scheduler._last_lr = scheduler._rates()
