@@ -294,6 +294,7 @@ REFUSED = [
     (made("CyclicLR", 0.1, [1]), ArgumentError, "CyclicLR: expected one max_lr for each of the 2"),
     (made("CyclicLR", 0.1, 1, 0), ArgumentError, "CyclicLR: expected step_size_up above 0, got 0"),
     (made("CyclicLR", 0.1, 1, mode="x"), ArgumentError, "CyclicLR: expected mode to be one of"),
+    (made("CyclicLR", 0.1, 1, scale_mode=""), ArgumentError, "CyclicLR: expected scale_mode to be"),
     (made("CyclicLR", 0.1, 1, scale_fn=3), OperandError, "CyclicLR: expected a function as scale"),
     (made("CyclicLR", 0.1, 1, base_momentum=[1]), ArgumentError, "CyclicLR: expected one base_mo"),
     (made("OneCycleLR", 1), ArgumentError, "OneCycleLR: expected total_steps, or epochs and steps"),

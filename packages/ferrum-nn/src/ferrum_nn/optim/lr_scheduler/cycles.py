@@ -109,6 +109,10 @@ class CyclicLR(Cycle):
             raise ArgumentError(f"CyclicLR: expected mode to be one of {MODES}, got mode={mode!r}")
         if scale_fn is not None and not callable(scale_fn):
             raise OperandError(f"CyclicLR: expected a function as scale_fn, got {scale_fn!r}")
+        if scale_mode not in ("cycle", "iterations"):
+            raise ArgumentError(
+                f"CyclicLR: expected scale_mode to be 'cycle' or 'iterations', got {scale_mode!r}"
+            )
         self.mode = mode
         self.gamma: float = NUMBER.of("CyclicLR", "gamma", gamma)
         self._scale_fn_custom = scale_fn
