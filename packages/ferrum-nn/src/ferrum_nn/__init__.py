@@ -42,6 +42,14 @@ from ferrum_nn.activation import (
     Threshold,
 )
 from ferrum_nn.containers import Sequential
+from ferrum_nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import CrossEntropyLoss, MSELoss
@@ -55,6 +63,13 @@ __all__ = [
     "CrossEntropyLoss",
     "ELU",
     "Embedding",
+    "AlphaDropout",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
     "Flatten",
     "GELU",
     "GLU",

@@ -5,6 +5,7 @@ entry point `nn` of the group `ferrum.ops`.
 """
 
 from ferrum_nn.ops.embedding import embedding
+from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
     cross_entropy,
@@ -20,6 +21,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "embedding",
+    "dropout",
     "linear",
     "mse_loss",
     "mse_loss_backward",
