@@ -41,7 +41,9 @@ from ferrum_nn.activation import (
     Tanhshrink,
     Threshold,
 )
-from ferrum_nn.containers import Sequential
+from ferrum_nn.containers import (
+    Sequential,
+)
 from ferrum_nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -50,25 +52,43 @@ from ferrum_nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
-from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
-from ferrum_nn.loss import CrossEntropyLoss, MSELoss
-from ferrum_nn.module import Module
-from ferrum_nn.parameter import Parameter
-from ferrum_nn.sparse import Embedding
+from ferrum_nn.errors import (
+    NameTakenError,
+    StateDictError,
+    UnknownNameError,
+)
+from ferrum_nn.linear import (
+    Bilinear,
+    Flatten,
+    Identity,
+    Linear,
+    Unflatten,
+)
+from ferrum_nn.loss import (
+    CrossEntropyLoss,
+    MSELoss,
+)
+from ferrum_nn.module import (
+    Module,
+)
+from ferrum_nn.parameter import (
+    Parameter,
+)
+from ferrum_nn.sparse import (
+    Embedding,
+)
 
 __all__ = [
+    "AlphaDropout",
     "Bilinear",
     "CELU",
-    "CrossEntropyLoss",
-    "ELU",
-    "Embedding",
-    "AlphaDropout",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "ELU",
+    "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
     "GELU",

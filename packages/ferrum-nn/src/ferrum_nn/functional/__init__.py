@@ -38,6 +38,14 @@ from ferrum_nn.functional.activations import (
     threshold,
     threshold_,
 )
+from ferrum_nn.functional.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
 from ferrum_nn.functional.layers import (
     bilinear,
     embedding,
@@ -52,13 +60,19 @@ from ferrum_nn.functional.losses import (
 )
 
 __all__ = [
+    "alpha_dropout",
     "bilinear",
     "celu",
     "celu_",
     "cross_entropy",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "elu_",
     "embedding",
+    "feature_alpha_dropout",
     "gelu",
     "glu",
     "gumbel_softmax",
@@ -69,26 +83,6 @@ __all__ = [
     "hardtanh_",
     "leaky_relu",
     "leaky_relu_",
-from ferrum_nn.functional.activations import log_softmax, relu, sigmoid, softmax, tanh
-from ferrum_nn.functional.dropout import (
-    alpha_dropout,
-    dropout,
-    dropout1d,
-    dropout2d,
-    dropout3d,
-    feature_alpha_dropout,
-)
-from ferrum_nn.functional.layers import linear
-from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
-
-__all__ = [
-    "alpha_dropout",
-    "cross_entropy",
-    "dropout",
-    "dropout1d",
-    "dropout2d",
-    "dropout3d",
-    "feature_alpha_dropout",
     "linear",
     "log_softmax",
     "logsigmoid",

@@ -4,9 +4,15 @@ Their attributes are normalised; `ferrum_nn.functional` has the public functions
 entry point `nn` of the group `ferrum.ops`.
 """
 
-from ferrum_nn.ops.embedding import embedding
-from ferrum_nn.ops.dropout import dropout
-from ferrum_nn.ops.layers import linear
+from ferrum_nn.ops.dropout import (
+    dropout,
+)
+from ferrum_nn.ops.embedding import (
+    embedding,
+)
+from ferrum_nn.ops.layers import (
+    linear,
+)
 from ferrum_nn.ops.losses import (
     cross_entropy,
     cross_entropy_backward,
@@ -14,14 +20,17 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
-from ferrum_nn.ops.steps import adam_step, sgd_step
+from ferrum_nn.ops.steps import (
+    adam_step,
+    sgd_step,
+)
 
 __all__ = [
     "adam_step",
     "cross_entropy",
     "cross_entropy_backward",
-    "embedding",
     "dropout",
+    "embedding",
     "linear",
     "mse_loss",
     "mse_loss_backward",
