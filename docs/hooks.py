@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,9 @@ WRITTEN = {"C": "in C", "NumPy": "in NumPy", "decomposed": "decomposed"}
 GRADIENTS = {"rule": "rule", "fallback": "through its fallback", "none": "not differentiable"}
 # Where a page wants the figures, and where their charts are on the site.
 FIGURES, CHARTS = "<!-- figures -->", "guides/figures"
+# Where a page wants PyTorch's names, and the file that says which of them FERRUM has.
+NAMES = "<!-- names -->"
+NAMES_FILE = ROOT / "packages/ferrum-nn/tests/pytorch_names.toml"
 
 
 def modules(source: Path) -> list[str]:
@@ -146,13 +150,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the figures where a page wants them."""
+    """Put the figures, and PyTorch's names, where a page wants them."""
+    if NAMES in markdown:
+        markdown = markdown.replace(NAMES, names_of_pytorch())
     if FIGURES not in markdown:
         return markdown
     sys.path.insert(0, str(Path(__file__).parent))
     from figures import figures
 
     return markdown.replace(FIGURES, figures())
+
+
+def names_of_pytorch() -> str:
+    """Return which of PyTorch's public names FERRUM has, module by module, and why not others."""
+    modules = tomllib.loads(NAMES_FILE.read_text(encoding="utf-8"))
+    reasons = modules.pop("reasons")
+    had = sum(len(each["names"]) for each in modules.values())
+    rows = [["PyTorch", "FERRUM", "the same names"], ["---"] * 3]
+    others = [["PyTorch", "names that FERRUM has not", "why"], ["---"] * 3]
+    for module, listed in modules.items():
+        rows.append([f"`{module}`", f"`{listed['ours']}`", code(listed["names"])])
+        others += [
+            [f"`{module}`", code(listed[key]), reasons[key]] for key in reasons if key in listed
+        ]
+    tables = ["\n".join(f"| {' | '.join(cells)} |" for cells in each) for each in (rows, others)]
+    return f"{had} names are here, and are compared with PyTorch's:\n\n" + "\n\n".join(tables)
+
+
+def code(names: list[str]) -> str:
+    """Return names as code, in a row."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def op_table() -> str:
