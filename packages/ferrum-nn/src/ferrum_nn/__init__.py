@@ -71,6 +71,11 @@ from ferrum_nn.loss import (
 from ferrum_nn.module import (
     Module,
 )
+from ferrum_nn.normalization import (
+    BatchNorm1d,
+    LayerNorm,
+    RMSNorm,
+)
 from ferrum_nn.parameter import (
     Parameter,
 )
@@ -80,6 +85,7 @@ from ferrum_nn.sparse import (
 
 __all__ = [
     "AlphaDropout",
+    "BatchNorm1d",
     "Bilinear",
     "CELU",
     "CrossEntropyLoss",
@@ -98,6 +104,7 @@ __all__ = [
     "Hardswish",
     "Hardtanh",
     "Identity",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSigmoid",
@@ -108,6 +115,7 @@ __all__ = [
     "NameTakenError",
     "PReLU",
     "Parameter",
+    "RMSNorm",
     "RReLU",
     "ReLU",
     "ReLU6",

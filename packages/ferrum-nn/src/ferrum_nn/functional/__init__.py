@@ -58,9 +58,15 @@ from ferrum_nn.functional.losses import (
     mse_loss,
     nll_loss,
 )
+from ferrum_nn.functional.norms import (
+    batch_norm,
+    layer_norm,
+    rms_norm,
+)
 
 __all__ = [
     "alpha_dropout",
+    "batch_norm",
     "bilinear",
     "celu",
     "celu_",
@@ -81,6 +87,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "hardtanh_",
+    "layer_norm",
     "leaky_relu",
     "leaky_relu_",
     "linear",
@@ -95,6 +102,7 @@ __all__ = [
     "relu",
     "relu6",
     "relu_",
+    "rms_norm",
     "rrelu",
     "rrelu_",
     "selu",

@@ -20,6 +20,12 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
+from ferrum_nn.ops.norms import (
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
 from ferrum_nn.ops.steps import (
     adam_step,
     sgd_step,
@@ -31,9 +37,13 @@ __all__ = [
     "cross_entropy_backward",
     "dropout",
     "embedding",
+    "layer_norm",
+    "layer_norm_backward",
     "linear",
     "mse_loss",
     "mse_loss_backward",
     "nll_loss",
+    "rms_norm",
+    "rms_norm_backward",
     "sgd_step",
 ]
