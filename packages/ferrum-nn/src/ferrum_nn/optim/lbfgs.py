@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ferrum import Tensor, cat, enable_grad, no_grad, zeros_like
 from ferrum.errors import ArgumentError, OperandError
+from ferrum_nn.errors import StateDictError
 from ferrum_nn.optim.line_search import Point, strong_wolfe
 from ferrum_nn.optim.optimizer import Optimizer, Options, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, COUNT, NUMBER, WHOLE, Option
@@ -73,6 +74,14 @@ class LBFGS(Optimizer):
         if self.param_groups:
             raise ArgumentError("LBFGS: expected one group of parameters, got another one")
         super().add_param_group(param_group)
+
+    def check_state(self, state: Mapping[Tensor, Mapping[str, Any]]) -> None:
+        """Raise StateDictError unless all that a next step looks at is there, and fits."""
+        entry = state.get(self._params()[0])
+        if entry:
+            wrong = _wrong_in(entry, sum(param.numel() for param in self._params()))
+            if wrong:
+                raise StateDictError(f"LBFGS: parameter 0: expected {wrong}")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move the parameters, and return the loss before the first move.
@@ -199,3 +208,26 @@ def _direction(grad: Tensor, state: dict[str, Any], history_size: int) -> Tensor
 
 def _largest(x: Tensor) -> float:
     return x.abs().max().item() if x.numel() else 0.0
+
+
+def _wrong_in(entry: Mapping[str, Any], size: int) -> str:
+    """Return what a loaded state should be and is not, "" if all is well."""
+
+    def is_number(x: Any) -> bool:
+        return isinstance(x, (int, float)) or (isinstance(x, Tensor) and x.numel() == 1)
+
+    if not all(isinstance(entry.get(name), int) for name in ("n_iter", "func_evals")):
+        return "n_iter and func_evals to be whole numbers"
+    if entry["n_iter"] == 0:
+        return ""
+    changes, moves, ro = (entry.get(name) for name in ("old_dirs", "old_stps", "ro"))
+    if not (isinstance(changes, list) and isinstance(moves, list) and isinstance(ro, list)):
+        return "old_dirs, old_stps and ro to be lists"
+    if not len(changes) == len(moves) == len(ro):
+        return "old_dirs, old_stps and ro of one length"
+    for x in (entry.get("d"), entry.get("prev_flat_grad"), *changes, *moves):
+        if not (isinstance(x, Tensor) and x.shape == (size,)):
+            return f"tensors of shape {(size,)} as d, prev_flat_grad, in old_dirs and in old_stps"
+    if not all(map(is_number, (entry.get("t"), entry.get("H_diag"), *ro))):
+        return "t, H_diag and what is in ro to be numbers"
+    return ""

@@ -82,6 +82,9 @@ class Optimizer(Hooked):
     def check(self, options: Options) -> None:
         """Raise ArgumentError if options do not go together; subclasses define it."""
 
+    def check_state(self, state: Mapping[Tensor, Mapping[str, Any]]) -> None:
+        """Raise StateDictError if what was read of a state dict makes no sense; for subclasses."""
+
     # ---- a step
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -199,6 +202,7 @@ class Optimizer(Hooked):
             {each: not option for each, option in self.kept.items()},
             self.scalars,
         )
+        self.check_state(state)
         for group, new in zip(self.param_groups, groups, strict=True):
             self._options_of({**group, **new})
         for group, new in zip(self.param_groups, groups, strict=True):
