@@ -251,7 +251,7 @@ def _(s: Sampler) -> Iterator[Sample]:
         "maximize": False,
         "decoupled_weight_decay": False,
     }
-    first, late = s.typed(float32), replace(s.real(low=7.0, high=7.0), dtype=float32)
+    first, late = s.typed(float32), replace(s.real(low=7.25, high=7.25), dtype=float32)
     shapes = (3, 4), ()
     params, grads, m = ([s.real(*shape) for shape in shapes] for _ in range(3))
     v = [s.positive(*shape) for shape in shapes]

@@ -191,7 +191,7 @@ def _(s: Sampler) -> Iterator[Sample]:
         "maximize": False,
     }
     one, two = s.typed(float32), s.typed(float32)
-    half = replace(s.real(low=0.5, high=0.5), dtype=float32)
+    half = replace(s.real(low=0.75, high=0.75), dtype=float32)
     shapes = (3, 4), ()
     params, grads, averages = ([s.real(*shape) for shape in shapes] for _ in range(3))
     yield s(params, grads, [one, two], [half, one], [two, half], averages, **attrs)
