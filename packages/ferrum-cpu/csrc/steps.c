@@ -240,14 +240,16 @@ static void prepare_radam(Numbers *with, const Options *options, double count,
 }
 
 /* How many lists of 0-d tensors the state begins with (the counts, what NAdam multiplies up), how
-   many of its lists follow at least and at most, and what depends on the count. */
+   many others it always has, and what depends on the count. */
 static const struct {
-    int numbers, least, most;
+    int numbers, others;
     Prepare prepare;
-} KINDS[] = {[STEP_ADADELTA] = {1, 2, 2, prepare_nothing}, [STEP_ADAGRAD] = {1, 1, 1, prepare_adagrad},
-             [STEP_ADAMAX] = {1, 2, 2, prepare_adamax},    [STEP_LION] = {0, 1, 1, prepare_nothing},
-             [STEP_NADAM] = {2, 2, 2, prepare_nadam},      [STEP_RADAM] = {1, 2, 2, prepare_radam},
-             [STEP_RMSPROP] = {1, 1, 3, prepare_nothing}};
+} KINDS[] = {
+    [STEP_ADADELTA] = {1, 2, prepare_nothing}, [STEP_ADAGRAD] = {1, 1, prepare_adagrad},
+    [STEP_ADAMAX] = {1, 2, prepare_adamax},    [STEP_LION] = {0, 1, prepare_nothing},
+    [STEP_NADAM] = {2, 2, prepare_nadam},      [STEP_RADAM] = {1, 2, prepare_radam},
+    [STEP_RMSPROP] = {1, 1, prepare_nothing},
+};
 
 /* Read parameter i with what is 0-d of its state. */
 static int read_all(Move *move, View *numbers, const uintptr_t *arrays, int64_t count, int64_t i,
@@ -279,7 +281,8 @@ int kind_step(int kind, const uintptr_t *arrays, int64_t count, int lists, doubl
                           .maximize = maximize}};
     int zero_d = KINDS[kind].numbers;
     View numbers[2];
-    if (lists < zero_d + KINDS[kind].least || lists > zero_d + KINDS[kind].most)
+    if (lists != zero_d + KINDS[kind].others +
+                     (kind == STEP_RMSPROP ? (extra > 0) + (centered != 0) : 0))
         return DECLINED;
     for (int64_t i = 0; i < count; i++)
         if (!read_all(&move, numbers, arrays, count, i, zero_d, lists))

@@ -91,11 +91,20 @@ def _kind(name: str, *needed: str) -> Any:
     kind = getattr(lib, f"STEP_{name.upper()}")
     size = -len(needed) or None
 
-    def step(params: list[Any], grads: list[Any], *state: list[Any], **options: Any) -> Any:
+    def step(
+        params: list[Any],
+        grads: list[Any],
+        *state: list[Any],
+        lr: float,
+        weight_decay: float,
+        maximize: bool,
+        **options: Any,
+    ) -> Any:
+        get = options.get
         count = len(params)
         lists = [grads, *state[:size]]
         for option, tensors in zip(needed, state[len(state) - len(needed) :], strict=True):
-            if options[option]:
+            if get(option, 0) > 0:
                 lists.append(tensors)
             elif tensors:
                 return NotImplemented
@@ -106,20 +115,19 @@ def _kind(name: str, *needed: str) -> Any:
             arrays += tensors
         if set(map(type, arrays)) != _ARRAYS:
             return NotImplemented
-        get = options.get
         alpha = get("alpha", get("rho", 0.0))
         code = lib.kind_step(
             kind,
             list(map(id, arrays)),
             count,
             len(lists) - 1,
-            options["lr"],
+            lr,
             *get("betas", (alpha, alpha)),
             get("eps", 0.0),
-            options["weight_decay"],
+            weight_decay,
             get("momentum", get("momentum_decay", get("lr_decay", 0.0))),
             get("centered", False),
-            options["maximize"],
+            maximize,
             get("decoupled_weight_decay", name == "lion"),
         )
         return NotImplemented if code else None
