@@ -8,6 +8,7 @@
 #include "random_table.h"
 #include "reduce.h"
 #include "softmax.h"
+#include "steps.h"
 #include "steps_table.h"
 
 typedef struct {

@@ -2,7 +2,6 @@
    comes twice is moved twice; a large one is moved by all threads. */
 #include "arrays.h"
 #include "index_walk.h"
-#include "steps.h"
 
 #include <math.h>
 
@@ -175,6 +174,129 @@ int adam_step(const uintptr_t *arrays, int64_t count, double lr, double beta1, d
         read_step(arrays[2 * count + i], &move, &step);
         count_up(&move, &step, beta1, beta2);
         move.loop = (amsgrad ? isa->steps.amsgrad : isa->steps.adam)[move.compute == F64];
+        run_all(&move);
+    }
+    return OK;
+}
+
+/* ---- the kinds of a table */
+
+typedef struct {
+    double lr, beta1, beta2, extra;
+} Options;
+
+static double function_of(int op, double x) {
+    double y;
+    isa->elementwise[op][F64].loop(&y, (const void *const[]){&x}, 1);
+    return y;
+}
+
+/* What depends on the step: `count` is that of this one, `number` what else is 0-d in the state. */
+typedef void (*Prepare)(Numbers *with, const Options *options, double count, const View *number);
+
+static void prepare_nothing(Numbers *with, const Options *options, double count,
+                            const View *number) {
+    (void)with, (void)options, (void)count, (void)number;
+}
+
+static void prepare_adagrad(Numbers *with, const Options *options, double count,
+                            const View *number) {
+    (void)number;
+    with->rate = options->lr / ((count - 1) * options->extra + 1);
+}
+
+static void prepare_adamax(Numbers *with, const Options *options, double count,
+                           const View *number) {
+    (void)number;
+    with->rate = options->lr / power_less_one(options->beta1, count, F64);
+}
+
+static double momentum_of_nadam(const Options *options, double count) {
+    return (1 - function_of(OP_exp, count * (options->extra * log(0.96))) * 0.5) * options->beta1;
+}
+
+static void prepare_nadam(Numbers *with, const Options *options, double count, const View *number) {
+    double now = momentum_of_nadam(options, count), then = momentum_of_nadam(options, count + 1);
+    double product = read_number(number);
+    product = number->dtype == F64 ? product * now : (float)product * (float)now;
+    write_number(number, product);
+    product = read_number(number);
+    with->grad_rate = (1 - now) * options->lr / (1 - product);
+    with->rate = then * options->lr / (1 - product * then);
+    with->root = sqrt(-power_less_one(options->beta2, count, F64));
+}
+
+static void prepare_radam(Numbers *with, const Options *options, double count,
+                          const View *number) {
+    (void)number;
+    double longest = 2 / (1 - options->beta2) - 1;
+    double less2 = power_less_one(options->beta2, count, F64);
+    double length = count * 2 * (less2 + 1) / less2 + longest;
+    with->rate = options->lr / power_less_one(options->beta1, count, F64);
+    with->is_scaled = longest > 5 && length > 5;
+    if (with->is_scaled)
+        with->rate *= sqrt((length - 4) * (length - 2) / length * -less2) *
+                      sqrt(longest / ((longest - 4) * (longest - 2)));
+}
+
+/* How many lists of 0-d tensors the state begins with (the counts, what NAdam multiplies up), how
+   many others it always has, and what depends on the count. */
+static const struct {
+    int numbers, others;
+    Prepare prepare;
+} KINDS[] = {
+    [STEP_ADADELTA] = {1, 2, prepare_nothing}, [STEP_ADAGRAD] = {1, 1, prepare_adagrad},
+    [STEP_ADAMAX] = {1, 2, prepare_adamax},    [STEP_LION] = {0, 1, prepare_nothing},
+    [STEP_NADAM] = {2, 2, prepare_nadam},      [STEP_RADAM] = {1, 2, prepare_radam},
+    [STEP_RMSPROP] = {1, 1, prepare_nothing},
+};
+
+/* Read parameter i with what is 0-d of its state. */
+static int read_all(Move *move, View *numbers, const uintptr_t *arrays, int64_t count, int64_t i,
+                    int zero_d, int lists) {
+    if (!read_move(move, arrays, count, i, 2 + zero_d, 2 + lists))
+        return 0;
+    for (int k = 0; k < zero_d; k++)
+        if (!read_step(arrays[(2 + k) * count + i], move, &numbers[k]))
+            return 0;
+    return zero_d < 2 || !overlap(&numbers[0], &numbers[1]);
+}
+
+int kind_step(int kind, const uintptr_t *arrays, int64_t count, int lists, double lr, double beta1,
+              double beta2, double eps, double weight_decay, double extra, int centered,
+              int maximize, int decoupled) {
+    if (kind < 0 || kind > STEP_RMSPROP || !(beta1 >= 0 && beta2 >= 0))
+        return DECLINED;
+    Options options = {lr, beta1, beta2, extra};
+    Move move = {.with = {.lr = lr,
+                          .weight_decay = decoupled ? 0 : weight_decay,
+                          .shrink = decoupled ? 1 - lr * weight_decay : 1,
+                          .beta1 = beta1,
+                          .less_beta1 = 1 - beta1,
+                          .beta2 = beta2,
+                          .less_beta2 = 1 - beta2,
+                          .eps = eps,
+                          .momentum = extra,
+                          .centered = centered,
+                          .maximize = maximize}};
+    int zero_d = KINDS[kind].numbers;
+    View numbers[2];
+    if (lists != zero_d + KINDS[kind].others +
+                     (kind == STEP_RMSPROP ? (extra > 0) + (centered != 0) : 0))
+        return DECLINED;
+    for (int64_t i = 0; i < count; i++)
+        if (!read_all(&move, numbers, arrays, count, i, zero_d, lists))
+            return DECLINED;
+    for (int64_t i = 0; i < count; i++) {
+        double step = 0;
+        read_all(&move, numbers, arrays, count, i, zero_d, lists);
+        if (zero_d) {
+            step = read_number(&numbers[0]);
+            write_number(&numbers[0], numbers[0].dtype == F64 ? step + 1 : (float)step + 1.0f);
+            step = read_number(&numbers[0]);
+        }
+        KINDS[kind].prepare(&move.with, &options, step, &numbers[zero_d - 1 + !zero_d]);
+        move.loop = isa->steps.kinds[kind][move.compute == F64];
         run_all(&move);
     }
     return OK;

@@ -9,8 +9,10 @@
 typedef struct {
     double lr, weight_decay;
     double momentum, undamped;
-    double shrink, less_beta1, beta2, less_beta2, root, rate, eps;
-    int nesterov, maximize;
+    double shrink, beta1, less_beta1, beta2, less_beta2, root, rate, eps;
+    double grad_rate; /* of NAdam, whose `rate` is that of the average */
+    int nesterov, maximize, centered;
+    int is_scaled; /* RAdam: whether the squares count yet */
 } Numbers;
 
 /* Move n elements: of the parameter and its state, in `written`, by the gradient. */
@@ -24,6 +26,7 @@ typedef void (*GradientLoop)(void *out, const void *grad, const void *param, int
 typedef struct {
     GradientLoop gradient[2];
     StepLoop plain[2], heavy[2], adam[2], amsgrad[2];
+    StepLoop kinds[7][2]; /* by StepKind */
 } Steps;
 
 #endif

@@ -334,6 +334,19 @@ def adam_step(draw):
     ]
 
 
+def kind_step(draw):
+    """Move parameters, by an optimizer of the table: the 0-d lists of its state, and the others."""
+    kinds = [([1], [0, 0]), ([1], [0]), ([1], [0, 0]), ([], [0]), ([1, 1], [0, 0]), ([1], [0, 0])]
+    centered, momentum = draw.one(0, 1), draw.one(0.0, 0.9)
+    kinds.append(([1], [0] * (1 + centered + (momentum > 0))))
+    kind = draw.one(*range(len(kinds)))
+    numbers, others = kinds[kind]
+    arrays, count = parameters(draw, [0, 0, *numbers, *others])
+    rates = [0.1, 0.9, 0.99, 1e-8, draw.one(*NUMBERS), momentum]
+    lists = len(numbers) + len(others)
+    return [kind, arrays, count, lists, *rates, centered, draw.one(0, 1), draw.one(0, 1)]
+
+
 RECIPES = {
     each.__name__: each
     for each in (
@@ -365,6 +378,7 @@ RECIPES = {
         softmax_backward,
         sgd_step,
         adam_step,
+        kind_step,
     )
 }
 RECIPES["random_normal"] = random_uniform

@@ -148,6 +148,8 @@ def functions():
     """Return the C functions that take arguments, with the types of those."""
     found = {}
     for name in dir(lib):
+        if isinstance(getattr(lib, name), int):  # of an enum
+            continue
         kind = ffi.typeof(getattr(lib, name))
         if kind.kind == "function" and kind.args and name not in SPARED:
             found[name] = (getattr(lib, name), kind.args)

@@ -12,6 +12,9 @@ STEP = {"lr": 0.1, "weight_decay": 0.0, "maximize": False}
 SGD = STEP | {"momentum": 0.0, "dampening": 0.0, "nesterov": False}
 ADAM = STEP | {"betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False, "decoupled_weight_decay": True}
 
+LION, RMSPROP = (steps.kernels()[f"nn.{name}_step"].function for name in ("lion", "rmsprop"))
+RMS = {"momentum": 0.0, "centered": False, "alpha": 0.9, "eps": 1e-8}
+
 
 @pytest.mark.parametrize(
     ("kernel", "operands", "attrs"),
@@ -22,6 +25,11 @@ ADAM = STEP | {"betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False, "decoupled_
         (steps.sgd_step, [[X], [], []], SGD),
         (steps.adam_step, [[X], [X], [1], [X], [X], []], ADAM),
         (steps.adam_step, [[X], [X], [], [X], [X], []], ADAM),
+        (LION, [[X], [X], []], STEP | {"betas": (0.9, 0.99)}),
+        (LION, [[X], [X], [1]], STEP | {"betas": (0.9, 0.99)}),
+        (LION, [[X], [X], [X.copy()]], STEP | {"betas": (-0.9, 0.99)}),
+        (RMSPROP, [[X], [X], [X], [X], [X], []], STEP | RMS),
+        (RMSPROP, [[X], [X], [X], [X], [], []], STEP | RMS | {"momentum": 0.9}),
     ],
 )
 def test_other_calls_are_declined(kernel, operands, attrs):

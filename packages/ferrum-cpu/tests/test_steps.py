@@ -10,6 +10,7 @@ import pytest
 
 import ferrum as fe
 from ferrum_cpu.library import ISAS, isa, lib
+from ferrum_nn import ops
 from ferrum_nn.ops import steps
 
 DTYPES = [np.dtype(name) for name in ("f2", "f4", "f8")] + [np.dtype(ml_dtypes.bfloat16)]
@@ -122,6 +123,52 @@ def test_adam_has_the_bits_of_its_fallback(each_isa, dtype, options):
             tensors(rng, dtype, 0, positive=True) if attrs["amsgrad"] else [],
         ]
         check(steps.adam_step, lists, attrs)
+
+
+PLAIN = {"lr": 0.01, "weight_decay": 0.0, "maximize": False}
+BETAS = {"betas": (0.9, 0.999), "eps": 1e-8}
+COUPLED = {**BETAS, "decoupled_weight_decay": False}
+OTHERS = {
+    "adadelta": ("tvv", {"rho": 0.9, "eps": 1e-6}),
+    "adagrad": ("tv", {"lr_decay": 0.1, "eps": 1e-8}),
+    "adamax": ("tmv", BETAS),
+    "lion": ("m", {"betas": (0.9, 0.99)}),
+    "nadam": ("tumv", {**COUPLED, "momentum_decay": 0.004}),
+    "radam": ("tmv", COUPLED),
+    "rmsprop": ("tv--", {"alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "centered": False}),
+}
+CHANGES = [("-", {}), ("-", {"weight_decay": 0.1, "maximize": True})]
+CASES = [(name, *change) for name in OTHERS for change in CHANGES]
+CASES += [(name, "-", {"betas": (0.0, 0.5)}) for name in ("adamax", "lion", "nadam", "radam")]
+DECOUPLED = {"weight_decay": 0.1, "decoupled_weight_decay": True}
+CASES += [("nadam", "-", DECOUPLED), ("radam", "-", DECOUPLED)]
+CASES += [
+    ("rmsprop", "tvm-", {"momentum": 0.9}),
+    ("rmsprop", "tv-a", {"centered": True}),
+    ("rmsprop", "tvma", {"momentum": 0.9, "centered": True, "maximize": True}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("name", "state", "options"), CASES, ids=str)
+def test_the_others_have_the_bits_of_their_fallbacks(each_isa, dtype, name, state, options):
+    """t counts, u is a product of momenta, m a mean, v one of squares, a small; - is left out."""
+    rng = np.random.default_rng(3)
+    kept, attrs = OTHERS[name]
+    for layout in range(4):
+        made = {
+            "t": [_wrap(np.array(2 * i, np.float32)) for i in range(len(SHAPES))],
+            "u": [_wrap(np.array(0.5, np.float32)) for _ in SHAPES],
+            "m": tensors(rng, dtype, 0),
+            "a": [x * 0.01 for x in tensors(rng, dtype, 0)],
+            "-": [],
+        }
+        lists = [tensors(rng, dtype, 0), tensors(rng, dtype, layout)]
+        lists += [
+            tensors(rng, dtype, 0, positive=True) if key == "v" else made[key]
+            for key in (state if "v" in state else kept)
+        ]
+        check(getattr(ops, f"{name}_step"), lists, PLAIN | attrs | options)
 
 
 def test_bits_do_not_depend_on_threads():

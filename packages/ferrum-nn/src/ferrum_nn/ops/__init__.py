@@ -30,9 +30,17 @@ from ferrum_nn.ops.steps import (
     adam_step,
     sgd_step,
 )
+from ferrum_nn.ops.steps import adam_step, sgd_step
+from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
+from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
+from ferrum_nn.ops.steps_squares import adadelta_step, adagrad_step, rmsprop_step
 
 __all__ = [
+    "adadelta_step",
+    "adagrad_step",
     "adam_step",
+    "adamax_step",
+    "asgd_step",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
@@ -40,10 +48,15 @@ __all__ = [
     "layer_norm",
     "layer_norm_backward",
     "linear",
+    "lion_step",
     "mse_loss",
     "mse_loss_backward",
+    "nadam_step",
     "nll_loss",
     "rms_norm",
     "rms_norm_backward",
+    "radam_step",
+    "rmsprop_step",
+    "rprop_step",
     "sgd_step",
 ]

@@ -8,84 +8,17 @@ calls is an operand or an attribute, so a call depends on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from math import inf, log
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from ferrum import Spec, TensorLike, is_grad_enabled, maximum, writes
-from ferrum.dtypes import float32, int64, is_floating
+from ferrum import Spec, maximum, writes
+from ferrum.dtypes import float32, int64
 from ferrum.errors import DTypeError, ShapeError
+from ferrum_nn.ops.stepping import Many, alike, counts, each, power_less_one
 
 if TYPE_CHECKING:
     from ferrum import Tensor
     from ferrum.samples import Sample, Sampler
-
-Many: TypeAlias = Sequence[TensorLike]
-
-
-def _alike(name: str, params: Many, **others: Many | None) -> tuple[Spec, ...]:
-    """Check that each list of `others` that is there has a tensor like each parameter."""
-    for what, tensors in others.items():
-        if tensors is None:
-            continue
-        _as_many(name, params, what, tensors)
-        for each, param in zip(tensors, params, strict=True):
-            if each.shape != param.shape:
-                raise ShapeError(
-                    f"{name}: expected {what} of the parameter's shape {param.shape}, got "
-                    f"{each.shape}"
-                )
-            if each.dtype is not param.dtype or not is_floating(param.dtype):
-                raise DTypeError(
-                    f"{name}: expected {what} of the parameter's floating-point dtype, got "
-                    f"{each.dtype.name} for {param.dtype.name}"
-                )
-    return tuple([Spec(param.shape, param.dtype) for param in params])
-
-
-def _counts(name: str, params: Many, steps: Many) -> None:
-    """Check that there is a 0-d floating-point count of steps for each parameter."""
-    if any(step.shape != () or not is_floating(step.dtype) for step in steps):
-        raise ShapeError(f"{name}: expected steps that are 0-d floating-point tensors")
-    _as_many(name, params, "steps", steps)
-
-
-def _as_many(name: str, params: Many, what: str, tensors: Many) -> None:
-    if len(tensors) != len(params):
-        raise ShapeError(
-            f"{name}: expected as many {what} as params, got {len(tensors)} for {len(params)}"
-        )
-
-
-def _each(
-    move: Callable[..., tuple[Tensor, ...]],
-    params: list[Tensor],
-    grads: list[Tensor],
-    *state: list[Tensor],
-    maximize: bool,
-) -> Any:
-    """Write into each parameter and its state what `move` makes of them and the gradient.
-
-    `move(param, grad, *state)` returns the new parameter and the new state. An empty list stands
-    for what is switched off. 16-bit floats are moved in float32 and rounded as they are written.
-    """
-    kept = [tensors for tensors in state if tensors]
-    for param, grad, *others in zip(params, grads, *kept, strict=True):
-        g = _wide(grad)
-        written = [param, *others]
-        p, *old = map(_wide, written)
-        new = move(p, -g if maximize else g, *old)
-        for tensor, value in zip(written, new, strict=True):
-            tensor.copy_(value)
-    return tuple(params)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Return x as it is before it is written, with 16-bit floats in float32 until the end."""
-    if x.dtype.itemsize == 2:
-        return x.to(float32)
-    return x.clone() if is_grad_enabled() else x  # backward may ask for it
-
 
 # ---- gradient descent
 
@@ -109,7 +42,7 @@ def sgd_step(
     - lr (g + momentum m) with `nesterov`, or - lr g without momentum.
     """
     used = momenta if momentum or momenta else None
-    return _alike("sgd_step", params, grads=grads, momenta=used)
+    return alike("sgd_step", params, grads=grads, momenta=used)
 
 
 @sgd_step.fallback
@@ -132,7 +65,7 @@ def _(
         new = m[0] * momentum + g * (1 - dampening)
         return p - (g + new * momentum if nesterov else new) * lr, new
 
-    return _each(move, params, grads, momenta if momentum else [], maximize=maximize)
+    return each(move, params, grads, momenta if momentum else [], maximize=maximize)
 
 
 @sgd_step.samples
@@ -185,8 +118,8 @@ def adam_step(
     param ← param - lr / (1 - β₁ᵗ) m / (√v / √(1 - β₂ᵗ) + eps). AMSGrad takes the largest v so far.
     `decoupled_weight_decay` shrinks the parameter by lr weight_decay instead of adding to g.
     """
-    _counts("adam_step", params, steps)
-    return _alike(
+    counts("adam_step", params, steps)
+    return alike(
         "adam_step",
         params,
         grads=grads,
@@ -225,19 +158,14 @@ def _(
         step = step + 1
         m = m + (g - m) * (1 - beta1)
         v = v * beta2 + g * g * (1 - beta2)
-        largest = tuple([maximum(each, v) for each in largest])
+        largest = tuple([maximum(old, v) for old in largest])
         count = step.to(p.dtype)
-        less1, less2 = _power_less_one(beta1, count), _power_less_one(beta2, count)
+        less1, less2 = power_less_one(beta1, count), power_less_one(beta2, count)
         scale = (largest[0] if largest else v).sqrt() / (-less2).sqrt() + eps
         return p + m / scale * (lr / less1), step, m, v, *largest
 
     largest = max_exp_avg_sqs if amsgrad else []
-    return _each(move, params, grads, steps, exp_avgs, exp_avg_sqs, largest, maximize=maximize)
-
-
-def _power_less_one(beta: float, count: Tensor) -> Tensor:
-    """Return beta**count - 1, exact also near 0, without waiting for the value of `count`."""
-    return (count * (log(beta) if beta else -inf)).expm1()
+    return each(move, params, grads, steps, exp_avgs, exp_avg_sqs, largest, maximize=maximize)
 
 
 @adam_step.samples

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from operator import is_
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 from ferrum import Device, Tensor, enable_grad, float32, no_grad, zeros, zeros_like
 from ferrum.dtypes import is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
 from ferrum_nn.optim import states
+from ferrum_nn.optim.hooks import Hooked
 from ferrum_nn.optim.options import Option, is_fixed
 from ferrum_nn.parameter import clear_grad
 
@@ -21,7 +22,7 @@ Params: TypeAlias = "Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[
 NOTHING: Mapping[str, Any] = {}
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base of the optimizers.
 
     `params` are tensors, (name, tensor) pairs, or dicts with such `params` and options that differ
@@ -73,11 +74,16 @@ class Optimizer:
         group = {**self.defaults, **param_group, "params": params}
         if names:
             group["param_names"] = names
+        if any(("param_names" in group) != ("param_names" in other) for other in self.param_groups):
+            raise ArgumentError(f"{name}: expected all groups with names, or none")
         self._options_of(group)
         self.param_groups.append(group)
 
     def check(self, options: Options) -> None:
         """Raise ArgumentError if options do not go together; subclasses define it."""
+
+    def check_state(self, state: Mapping[Tensor, Mapping[str, Any]]) -> None:
+        """Raise StateDictError if what was read of a state dict makes no sense; for subclasses."""
 
     # ---- a step
 
@@ -168,14 +174,16 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return `state` and `param_groups`, with the parameters numbered."""
+        self._called("before_save")
         numbers = {id(p): i for i, p in enumerate(self._params())}
-        return {
+        state_dict = {
             "state": {numbers[id(p)]: state for p, state in self.state.items()},
             "param_groups": [
                 {**_without_params(group), "params": [numbers[id(p)] for p in group["params"]]}
                 for group in self.param_groups
             ],
         }
+        return cast("dict[str, Any]", self._passed("after_save", state_dict))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a copy of `state_dict`, this class's or that of PyTorch's of the same name.
@@ -185,19 +193,22 @@ class Optimizer:
         and ArgumentError or OperandError for an option that makes no sense. Nothing is changed
         then.
         """
-        name = type(self).__name__
+        if isinstance(state_dict, Mapping):  # read says what else is wrong
+            state_dict = self._passed("before_load", dict(state_dict))
         groups, state = states.read(
-            name,
+            type(self).__name__,
             state_dict,
             [group["params"] for group in self.param_groups],
             {each: not option for each, option in self.kept.items()},
             self.scalars,
         )
+        self.check_state(state)
         for group, new in zip(self.param_groups, groups, strict=True):
             self._options_of({**group, **new})
         for group, new in zip(self.param_groups, groups, strict=True):
             group.update(new)
         self.state = defaultdict(dict, state)
+        self._called("after_load")
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]

@@ -46,13 +46,6 @@ def _number(value: Any) -> float:
     return number
 
 
-def _at_least_zero(value: Any) -> float:
-    number = _number(value)
-    if number < 0:
-        raise ValueError
-    return number
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, (int, np.bool_)):
         raise TypeError
@@ -61,18 +54,44 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
-def _betas(value: Any) -> tuple[float, ...]:
+def _two(value: Any) -> tuple[float, ...]:
     if not isinstance(value, (tuple, list)):
         raise TypeError
     if len(value) != 2:
         raise ValueError
-    betas = tuple(map(_number, value))
-    if not all(0 <= beta < 1 for beta in betas):
+    return tuple(map(_number, value))
+
+
+def _where(read: Callable[[Any], Any], fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return `read`, which then refuses what does not fit."""
+
+    def checked(value: Any) -> Any:
+        found = read(value)
+        if not fits(found):
+            raise ValueError
+        return found
+
+    return checked
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
         raise ValueError
-    return betas
+    return int(number)
 
 
 NUMBER = Option("to be a number", _number)
-AT_LEAST_ZERO = Option("of at least 0", _at_least_zero)
+AT_LEAST_ZERO = Option("of at least 0", _where(_number, lambda x: x >= 0))
+FRACTION = Option("from 0 to 1", _where(_number, lambda x: 0 <= x <= 1))
+WHOLE = Option("to be a whole number of at least 0", _where(_whole, lambda x: x >= 0))
+COUNT = Option("to be a whole number of at least 1", _where(_whole, lambda x: x >= 1))
 FLAG = Option("to be True or False", _flag)
-BETAS = Option("to be two numbers from 0 up to 1", _betas)
+TWO = Option("to be two numbers", _two)
+BETAS = Option(
+    "to be two numbers from 0 up to 1", _where(_two, lambda two: all(0 <= x < 1 for x in two))
+)
+ETAS = Option(
+    "to be two numbers, one between 0 and 1 and one above 1",
+    _where(_two, lambda two: 0 < two[0] < 1 < two[1]),
+)

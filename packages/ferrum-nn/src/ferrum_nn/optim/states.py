@@ -91,6 +91,8 @@ def _fitting(where: str, value: Any, param: Tensor, is_kept: bool, is_scalar: bo
     except FerrumError as error:
         raise StateDictError(f"{where}: {error}") from error
     if tensor is None and not is_kept:
+        if isinstance(value, (list, tuple)):  # as LBFGS keeps
+            return type(value)([_fitting(where, each, param, False, False) for each in value])
         return deepcopy(value)
     shape = () if is_scalar else param.shape
     if tensor is None or (is_kept and tensor.shape != shape):
