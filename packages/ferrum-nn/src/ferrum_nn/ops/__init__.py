@@ -26,14 +26,27 @@ from ferrum_nn.ops.norms import (
     rms_norm,
     rms_norm_backward,
 )
+from ferrum_nn.ops.stepping import (
+)
 from ferrum_nn.ops.steps import (
     adam_step,
     sgd_step,
 )
-from ferrum_nn.ops.steps import adam_step, sgd_step
-from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
-from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
-from ferrum_nn.ops.steps_squares import adadelta_step, adagrad_step, rmsprop_step
+from ferrum_nn.ops.steps_moments import (
+    adamax_step,
+    nadam_step,
+    radam_step,
+)
+from ferrum_nn.ops.steps_others import (
+    asgd_step,
+    lion_step,
+    rprop_step,
+)
+from ferrum_nn.ops.steps_squares import (
+    adadelta_step,
+    adagrad_step,
+    rmsprop_step,
+)
 
 __all__ = [
     "adadelta_step",
@@ -53,9 +66,9 @@ __all__ = [
     "mse_loss_backward",
     "nadam_step",
     "nll_loss",
+    "radam_step",
     "rms_norm",
     "rms_norm_backward",
-    "radam_step",
     "rmsprop_step",
     "rprop_step",
     "sgd_step",
