@@ -41,9 +41,7 @@ from ferrum_nn.activation import (
     Tanhshrink,
     Threshold,
 )
-from ferrum_nn.containers import (
-    Sequential,
-)
+from ferrum_nn.containers import Sequential
 from ferrum_nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -52,36 +50,13 @@ from ferrum_nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from ferrum_nn.errors import (
-    NameTakenError,
-    StateDictError,
-    UnknownNameError,
-)
-from ferrum_nn.linear import (
-    Bilinear,
-    Flatten,
-    Identity,
-    Linear,
-    Unflatten,
-)
-from ferrum_nn.loss import (
-    CrossEntropyLoss,
-    MSELoss,
-)
-from ferrum_nn.module import (
-    Module,
-)
-from ferrum_nn.normalization import (
-    BatchNorm1d,
-    LayerNorm,
-    RMSNorm,
-)
-from ferrum_nn.parameter import (
-    Parameter,
-)
-from ferrum_nn.sparse import (
-    Embedding,
-)
+from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
+from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
+from ferrum_nn.loss import CrossEntropyLoss, MSELoss
+from ferrum_nn.module import Module
+from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
+from ferrum_nn.parameter import Parameter
+from ferrum_nn.sparse import Embedding
 
 __all__ = [
     "AlphaDropout",

@@ -46,23 +46,9 @@ from ferrum_nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from ferrum_nn.functional.layers import (
-    bilinear,
-    embedding,
-    linear,
-    normalize,
-    one_hot,
-)
-from ferrum_nn.functional.losses import (
-    cross_entropy,
-    mse_loss,
-    nll_loss,
-)
-from ferrum_nn.functional.norms import (
-    batch_norm,
-    layer_norm,
-    rms_norm,
-)
+from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
+from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
+from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
 
 __all__ = [
     "alpha_dropout",

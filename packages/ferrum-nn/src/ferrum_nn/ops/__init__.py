@@ -4,15 +4,9 @@ Their attributes are normalised; `ferrum_nn.functional` has the public functions
 entry point `nn` of the group `ferrum.ops`.
 """
 
-from ferrum_nn.ops.dropout import (
-    dropout,
-)
-from ferrum_nn.ops.embedding import (
-    embedding,
-)
-from ferrum_nn.ops.layers import (
-    linear,
-)
+from ferrum_nn.ops.dropout import dropout
+from ferrum_nn.ops.embedding import embedding
+from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
     cross_entropy,
     cross_entropy_backward,
@@ -20,33 +14,11 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
-from ferrum_nn.ops.norms import (
-    layer_norm,
-    layer_norm_backward,
-    rms_norm,
-    rms_norm_backward,
-)
-from ferrum_nn.ops.stepping import (
-)
-from ferrum_nn.ops.steps import (
-    adam_step,
-    sgd_step,
-)
-from ferrum_nn.ops.steps_moments import (
-    adamax_step,
-    nadam_step,
-    radam_step,
-)
-from ferrum_nn.ops.steps_others import (
-    asgd_step,
-    lion_step,
-    rprop_step,
-)
-from ferrum_nn.ops.steps_squares import (
-    adadelta_step,
-    adagrad_step,
-    rmsprop_step,
-)
+from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from ferrum_nn.ops.steps import adam_step, sgd_step
+from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
+from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
+from ferrum_nn.ops.steps_squares import adadelta_step, adagrad_step, rmsprop_step
 
 __all__ = [
     "adadelta_step",
