@@ -13,10 +13,22 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
+from ferrum_nn.ops.losses_elementwise import (
+    bce_with_logits,
+    bce_with_logits_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+)
 from ferrum_nn.ops.steps import adam_step, sgd_step
 
 __all__ = [
     "adam_step",
+    "bce_with_logits",
+    "bce_with_logits_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "embedding",
@@ -25,4 +37,6 @@ __all__ = [
     "mse_loss_backward",
     "nll_loss",
     "sgd_step",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
 ]
