@@ -153,6 +153,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     attrs["reduction"] = "none"
     yield s(s.real(3, 4), s.real(3, 4), s.real(3, 4), **attrs)
     yield s.bad(ShapeError, s.real(), s.real(3), s.real(3), **attrs)
+    yield s.bad(ShapeError, s.real(3), s.real(3, 1), s.real(3), **attrs)
 
 
 # ---- binary cross entropy
@@ -210,6 +211,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(), s.real(3, 4), s.real(3, 4), reduction="mean")
     yield s(s.real(3, 4), s.real(3, 4), s.real(3, 4), reduction="none")
     yield s.bad(ShapeError, s.real(3), s.real(3), s.real(3), reduction="mean")
+    yield s.bad(ShapeError, s.real(), s.real(3, 1), s.real(3), reduction="mean")
 
 
 @op(ulp=8, scale=4.0)
@@ -270,3 +272,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s(s.real(), s.real(3, 4, low=0.05, high=0.95), s.real(3, 4), reduction="mean")
     yield s(s.real(3, 4), s.real(3, 4, low=0.05, high=0.95), s.real(3, 4), reduction="none")
     yield s.bad(ShapeError, s.real(3), s.real(3), s.real(3), reduction="mean")
+    yield s.bad(ShapeError, s.real(), s.real(3, 1), s.real(3), reduction="mean")
