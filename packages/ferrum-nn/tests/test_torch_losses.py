@@ -121,7 +121,11 @@ CONSTANT_TARGETS = {"cosine_embedding_loss", "hinge_embedding_loss", "soft_margi
 def both(arrays, dtype=None):
     ours, theirs = [], []
     for each in arrays:
-        if isinstance(each, np.ndarray | np.floating) and dtype and np.asarray(each).dtype.kind == "f":
+        if (
+            isinstance(each, np.ndarray | np.floating)
+            and dtype
+            and np.asarray(each).dtype.kind == "f"
+        ):
             a = fe.tensor(each, dtype=getattr(fe, dtype), requires_grad=True)
             b = torch.tensor(each, dtype=getattr(torch, dtype), requires_grad=True)
         else:

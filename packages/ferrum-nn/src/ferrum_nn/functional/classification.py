@@ -176,7 +176,7 @@ def binary_cross_entropy(
     to it multiplies. Raises ArgumentError for an input outside of 0 to 1.
     """
     name = "binary_cross_entropy"
-    check_loss(name, reduction, input, target, weight)
+    check_loss(name, reduction, input, target, weights=(weight,))
     check_shapes(name, input, target)
     if not current().forbids_values and not ((input >= 0) & (input <= 1)).all():
         raise ArgumentError(
@@ -203,7 +203,7 @@ def binary_cross_entropy_with_logits(
     `pos_weight` the part with t: both broadcast to that shape.
     """
     name = "binary_cross_entropy_with_logits"
-    check_loss(name, reduction, input, target, weight, pos_weight)
+    check_loss(name, reduction, input, target, weights=(weight, pos_weight))
     check_shapes(name, input, target)
     check_broadcasts(name, input, weight, pos_weight)
     if not is_floating(target.dtype):

@@ -66,4 +66,5 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if not p >= 0:
         raise ArgumentError(f"pdist: expected p of at least 0, got {p}")
     one, two = (tensor(each, device=input.device) for each in triu_indices(input.shape[0], 1))
-    return (input[one] - input[two]).norm(p, 1)
+    differences = input[one] - input[two]
+    return differences.norm(p, 1) if input.shape[1] else differences.sum(1)

@@ -39,7 +39,7 @@ def mse_loss(
     """
     if weight is None:
         return ops.mse_loss(input, target, reduction=reduction)
-    check_loss("mse_loss", reduction, input, target, weight)
+    check_loss("mse_loss", reduction, input, target, weights=(weight,))
     return _weighted("mse_loss", ops.mse_loss(input, target, reduction="none"), weight, reduction)
 
 
@@ -50,7 +50,7 @@ def l1_loss(
 
     Shapes and `weight` as in `mse_loss`. The gradient is 0 where the two are equal.
     """
-    check_loss("l1_loss", reduction, input, target, weight)
+    check_loss("l1_loss", reduction, input, target, weights=(weight,))
     check_shapes("l1_loss", input, target)
     if weight is None:
         return _smooth(input, target, 0.0, False, reduction)
@@ -82,7 +82,7 @@ def huber_loss(
     mean is over the number of elements then, too. (Huber 1964, "Robust estimation of a location
     parameter".)
     """
-    check_loss("huber_loss", reduction, input, target, weight)
+    check_loss("huber_loss", reduction, input, target, weights=(weight,))
     delta = above_zero("huber_loss", "delta", delta)
     if weight is None:
         return _smooth(input, target, delta, True, reduction)

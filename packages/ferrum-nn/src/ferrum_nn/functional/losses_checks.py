@@ -20,16 +20,18 @@ def check_tensors(name: str, *tensors: object) -> None:
             )
 
 
-def check_loss(name: str, reduction: str, *tensors: Tensor | None) -> None:
-    """Raise unless `reduction` is one, all but None are tensors, and the first is of floats."""
+def check_loss(
+    name: str, reduction: str, *tensors: Tensor, weights: tuple[Tensor | None, ...] = ()
+) -> None:
+    """Raise unless `reduction` is one, all are tensors (weights: or None), the first of floats."""
     reduced_shape(name, (), reduction)
-    check_tensors(name, *(each for each in tensors if each is not None))
+    check_tensors(name, *tensors, *(each for each in weights if each is not None))
     check_floating(name, tensors[0])
 
 
-def check_floating(name: str, input: Tensor | None) -> None:
+def check_floating(name: str, input: Tensor) -> None:
     """Raise DTypeError unless a tensor is of floating-point numbers."""
-    if input is not None and not is_floating(input.dtype):
+    if not is_floating(input.dtype):
         raise DTypeError(f"{name}: expected a floating-point input, got {input.dtype.name}")
 
 

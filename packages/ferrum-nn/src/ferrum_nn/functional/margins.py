@@ -107,7 +107,7 @@ def multi_margin_loss(
     multiplies by weight[t]. Raises OutOfRangeError for a target that is no class.
     """
     name = "multi_margin_loss"
-    check_loss(name, reduction, input, target, weight)
+    check_loss(name, reduction, input, target, weights=(weight,))
     margin = number(name, "margin", margin)
     check_power(name, p)
     _check_scores(name, input, target, input.shape[:-1], weight)
@@ -155,7 +155,7 @@ def multilabel_soft_margin_loss(
     Input and target have one shape; a `weight` that broadcasts to it multiplies.
     """
     name = "multilabel_soft_margin_loss"
-    check_loss(name, reduction, input, target, weight)
+    check_loss(name, reduction, input, target, weights=(weight,))
     check_shapes(name, input, target)
     check_broadcasts(name, input, weight)
     if not input.ndim:

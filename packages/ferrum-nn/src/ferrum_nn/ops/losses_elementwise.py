@@ -139,10 +139,8 @@ def _(
     g, d = share(g, input, reduction), input - target
     if not beta:
         return d.sign() * g
-    near = d.abs() <= beta if scaled else d.abs() < beta
-    if scaled:
-        return where(near, d, d.sign() * beta) * g
-    return where(near, d / beta, d.sign()) * g
+    near = d.abs() < beta
+    return (where(near, d, d.sign() * beta) if scaled else where(near, d / beta, d.sign())) * g
 
 
 @smooth_l1_loss_backward.samples
@@ -167,7 +165,8 @@ def bce_with_logits(input: TensorLike, target: TensorLike, *, reduction: str) ->
 
 @bce_with_logits.fallback
 def _(input: Tensor, target: Tensor, *, reduction: str) -> Tensor:
-    each = input.relu() - input * target + log1p((-input.abs()).exp())
+    linear = where(input > 0, 1 - target, -target) * input  # max(x, 0) - x t, of infinities, too
+    each = linear + log1p((-input.abs()).exp())
     return reduced(each, reduction)
 
 
