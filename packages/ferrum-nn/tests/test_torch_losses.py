@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -151,7 +150,7 @@ def run(name, arrays, options, dtype=None):
         each.requires_grad_(False)
     one = getattr(F, name)(*ours[:count], **for_ours)
     two = getattr(T, name)(*theirs[:count], **for_theirs)
-    return one, two, *zip(*[(a, b) for a, b in zip(ours, theirs, strict=True) if b.requires_grad])
+    return one, two, *([x for x in each if x.requires_grad] for each in (ours, theirs))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

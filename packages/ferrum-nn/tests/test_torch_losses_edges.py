@@ -167,11 +167,10 @@ def test_sixteen_bits(dtype):
         ("triplet_margin_loss", (x, t, p)),
         ("multi_margin_loss", (x, whole)),
     ):
-        kinds = [each.dtype.kind == "f" for each in arrays]
         ours = [
-            fe.tensor(a, dtype=getattr(fe, dtype) if f else None) for a, f in zip(arrays, kinds)
+            fe.tensor(a, dtype=getattr(fe, dtype) if a.dtype.kind == "f" else None) for a in arrays
         ]
-        exact = [fe.tensor(a.float().numpy()) if f else a for a, f in zip(ours, kinds)]
+        exact = [fe.tensor(a.float().numpy()) if a.is_floating_point() else a for a in ours]
         got, expected = getattr(F, name)(*ours), getattr(F, name)(*exact)
         assert got.dtype.name == dtype
         np.testing.assert_allclose(
@@ -284,3 +283,58 @@ def test_functions_have_the_same_arguments(name):
     assert {k: v.default for k, v in one.items()} == {
         k: v.default for k, v in two.items() if k not in OLD
     }
+
+
+ONES, IDS = np.ones((4, 3)), np.array([0, 1, 2, 1])
+WHOLE = np.ones((4, 3), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays", "options"),
+    [
+        ("l1_loss", (ONES, np.ones(4)), {}),
+        ("mse_loss", (ONES, np.ones((2, 3))), {}),
+        ("smooth_l1_loss", (ONES, ONES), {"beta": -1.0}),
+        ("huber_loss", (ONES, ONES), {"delta": 0}),
+        ("huber_loss", (ONES, ONES), {"reduction": "x"}),
+        ("binary_cross_entropy", (ONES, np.ones(3)), {}),
+        ("binary_cross_entropy", (ONES * 2, ONES), {}),
+        ("binary_cross_entropy", (ONES, WHOLE), {}),
+        ("binary_cross_entropy_with_logits", (ONES, np.ones(3)), {}),
+        ("poisson_nll_loss", (ONES, np.ones(4)), {}),
+        ("gaussian_nll_loss", (ONES, ONES, -ONES), {}),
+        ("gaussian_nll_loss", (ONES, ONES, np.ones(3)), {}),
+        ("kl_div", (ONES, np.ones(4)), {}),
+        ("kl_div", (ONES, ONES), {"reduction": "x"}),
+        ("margin_ranking_loss", (ONES, ONES, np.ones(3)), {}),
+        ("hinge_embedding_loss", (ONES, np.ones(4)), {}),
+        ("soft_margin_loss", (ONES, np.ones(4)), {}),
+        ("cosine_embedding_loss", (ONES, ONES, ONES), {}),
+        ("cosine_embedding_loss", (ONES, ONES, np.array(1)), {}),
+        ("multi_margin_loss", (ONES, IDS), {"p": 3}),
+        ("multi_margin_loss", (ONES, IDS + 1), {}),
+        ("multi_margin_loss", (ONES, IDS[:2]), {}),
+        ("multilabel_margin_loss", (ONES, WHOLE * 3), {}),
+        ("multilabel_margin_loss", (ONES, WHOLE * -2), {}),
+        ("multilabel_margin_loss", (ONES, IDS), {}),
+        ("multilabel_soft_margin_loss", (ONES, np.ones(4)), {}),
+        ("triplet_margin_loss", (ONES, ONES, np.ones(3)), {}),
+        ("triplet_margin_loss", (ONES, ONES, ONES), {"margin": 0}),
+        ("triplet_margin_with_distance_loss", (ONES, ONES, ONES), {"margin": -1}),
+        ("cosine_similarity", (ONES, np.ones(4)), {}),
+        ("cosine_similarity", (ONES, ONES), {"dim": 2}),
+        ("cosine_similarity", (WHOLE, WHOLE), {}),
+        ("pairwise_distance", (ONES, np.ones(4)), {}),
+        ("pdist", (np.ones(3),), {}),
+        ("pdist", (ONES, -1), {}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_both_refuse(name, arrays, options):
+    ours, theirs = (
+        [make(each) if isinstance(each, np.ndarray) else each for each in arrays]
+        for make in (fe.tensor, torch.tensor)
+    )
+    both_refuse(
+        lambda: getattr(F, name)(*ours, **options), lambda: getattr(T, name)(*theirs, **options)
+    )

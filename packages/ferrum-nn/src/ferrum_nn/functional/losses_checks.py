@@ -71,7 +71,8 @@ def above_zero(name: str, what: str, value: float) -> float:
 
 def clamp_through(x: Tensor, least: float) -> Tensor:
     """Return max(x, least), whose gradient is 1 everywhere: as if nothing had been clamped."""
-    return where(x < least, (x - x.detach()) + least, x)
+    clamped: Tensor = where(x < least, (x - x.detach()) + least, x)
+    return clamped
 
 
 __all__ = [
