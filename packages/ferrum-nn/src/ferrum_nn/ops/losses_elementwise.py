@@ -140,7 +140,8 @@ def _(
     if not beta:
         return d.sign() * g
     near = d.abs() < beta
-    return (where(near, d, d.sign() * beta) if scaled else where(near, d / beta, d.sign())) * g
+    slope: Tensor = where(near, d, d.sign() * beta) if scaled else where(near, d / beta, d.sign())
+    return slope * g
 
 
 @smooth_l1_loss_backward.samples
