@@ -103,7 +103,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     for reduction in REDUCTIONS:
         for beta, scaled in ((0.0, False), (0.7, False), (1.3, True)):
             attrs = {"beta": beta, "scaled": scaled, "reduction": reduction}
-            yield s(s.real(3, 4), s.real(3, 4), **attrs)
+            low = -2.0 if beta else 2.5  # |d| jumps at 0
+            yield s(s.real(3, 4), s.real(3, 4, low=low, high=3.0), **attrs)
     attrs = {"beta": 1.0, "scaled": False, "reduction": "sum"}
     yield s(s.real(), s.real(), **attrs)
     yield s(s.real(0, 2), s.real(0, 2), **attrs)
@@ -148,7 +149,8 @@ def _(
 def _(s: Sampler) -> Iterator[Sample]:
     for beta, scaled in ((0.0, False), (0.7, False), (1.3, True)):
         attrs = {"beta": beta, "scaled": scaled, "reduction": "mean"}
-        yield s(s.real(), s.real(3, 4), s.real(3, 4), **attrs)
+        low = -2.0 if beta else 2.5
+        yield s(s.real(), s.real(3, 4), s.real(3, 4, low=low, high=3.0), **attrs)
     attrs["reduction"] = "none"
     yield s(s.real(3, 4), s.real(3, 4), s.real(3, 4), **attrs)
     yield s.bad(ShapeError, s.real(), s.real(3), s.real(3), **attrs)
