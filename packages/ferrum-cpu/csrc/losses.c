@@ -1,4 +1,4 @@
-/* Mean squared error. */
+/* Losses of an input and a target alike, element by element. */
 #include "index_walk.h"
 #include "losses.h"
 
@@ -8,29 +8,35 @@
 typedef struct {
     Source input, target, g; /* g only where it is element by element */
     View out;
-    double factor;
+    double factor, width;
     double *partial; /* a sum for each chunk */
     intptr_t count;
-    int wide, backward, whole_g;
-} Squares;
+    int kind, wide, backward, whole_g;
+} Pointwise;
 
 static void sum_chunk(void *context, intptr_t i) {
-    const Squares *s = context;
-    Tile x, t;
+    const Pointwise *s = context;
+    Tile x, t, y;
     double sums[GRAIN / TILE];
     int tiles = 0;
     intptr_t position = i * GRAIN, end = smaller(s->count, (i + 1) * GRAIN);
     for (intptr_t n; position < end; position += n) {
         n = smaller(end - position, TILE);
-        sums[tiles++] = isa->losses.squares[s->wide](load_tile(&s->input, position, n, &x),
-                                                     load_tile(&s->target, position, n, &t), n);
+        const void *input = load_tile(&s->input, position, n, &x);
+        const void *target = load_tile(&s->target, position, n, &t);
+        if (s->kind == SQUARED) {
+            sums[tiles++] = isa->losses.squares[s->wide](input, target, n);
+        } else {
+            isa->losses.value[s->kind][s->wide](y.converted, input, target, s->width, n);
+            sums[tiles++] = isa->losses.weighted[s->wide](y.converted, NULL, n);
+        }
     }
     s->partial[i] = pairwise(sums, tiles);
 }
 
-/* Squares, or their gradients, into the dense output. */
+/* Pointwise, or their gradients, into the dense output. */
 static void write_chunk(void *context, intptr_t i) {
-    const Squares *s = context;
+    const Pointwise *s = context;
     Tile x, t, of_g, y;
     intptr_t position = i * GRAIN, end = smaller(s->count, (i + 1) * GRAIN);
     intptr_t size = ITEMSIZE[s->out.dtype];
@@ -42,17 +48,17 @@ static void write_chunk(void *context, intptr_t i) {
         const void *input = load_tile(&s->input, position, n, &x);
         const void *target = load_tile(&s->target, position, n, &t);
         if (!s->backward)
-            isa->losses.square[s->wide](made, input, target, n);
+            isa->losses.value[s->kind][s->wide](made, input, target, s->width, n);
         else
-            isa->losses.difference[s->wide](
+            isa->losses.slope[s->kind][s->wide](
                 made, input, target, s->whole_g ? NULL : load_tile(&s->g, position, n, &of_g),
-                s->factor, n);
+                s->factor, s->width, n);
         if (narrow)
             isa->convert[F32][s->out.dtype](to, made, n);
     }
 }
 
-static int in_chunks(Task task, Squares *s) {
+static int in_chunks(Task task, Pointwise *s) {
     intptr_t chunks = (s->count + GRAIN - 1) / GRAIN;
     if (chunks == 1)
         task(s, 0);
@@ -61,7 +67,7 @@ static int in_chunks(Task task, Squares *s) {
     return OK;
 }
 
-static int read_squares(Squares *s, uintptr_t input, uintptr_t target, uintptr_t out) {
+static int read_pointwise(Pointwise *s, uintptr_t input, uintptr_t target, uintptr_t out) {
     View x, t;
     if (!read_array(input, &x) || !read_array(target, &t) || !read_array(out, &s->out))
         return 0;
@@ -76,10 +82,11 @@ static int read_squares(Squares *s, uintptr_t input, uintptr_t target, uintptr_t
     return 1;
 }
 
-int mse_loss(uintptr_t input, uintptr_t target, uintptr_t out, int reduction) {
-    Squares s = {0};
+int pointwise_loss(int kind, double width, uintptr_t input, uintptr_t target, uintptr_t out,
+                   int reduction) {
+    Pointwise s = {.kind = kind, .width = width};
     double one = 0;
-    if (!read_squares(&s, input, target, out))
+    if (kind < 0 || kind >= POINTWISE_LOSSES || !read_pointwise(&s, input, target, out))
         return DECLINED;
     if (reduction == EACH)
         return same_shape(&s.out, &s.input.view) ? in_chunks(write_chunk, &s) : DECLINED;
@@ -97,15 +104,16 @@ int mse_loss(uintptr_t input, uintptr_t target, uintptr_t out, int reduction) {
     return OK;
 }
 
-int mse_loss_backward(uintptr_t g, uintptr_t input, uintptr_t target, uintptr_t out,
-                      int reduction) {
-    Squares s = {.backward = 1, .whole_g = reduction != EACH};
+int pointwise_loss_backward(int kind, double width, uintptr_t g, uintptr_t input,
+                            uintptr_t target, uintptr_t out, int reduction) {
+    Pointwise s = {.kind = kind, .width = width, .backward = 1, .whole_g = reduction != EACH};
     View of_g;
-    if (!read_squares(&s, input, target, out) || !same_shape(&s.out, &s.input.view) ||
+    double twice = kind == SQUARED ? 2.0 : 1.0;
+    if (kind < 0 || kind >= POINTWISE_LOSSES || !read_pointwise(&s, input, target, out) || !same_shape(&s.out, &s.input.view) ||
         !read_array(g, &of_g) || of_g.dtype != s.out.dtype ||
         (s.whole_g ? of_g.axes != 0 : !same_shape(&of_g, &s.out)))
         return DECLINED;
-    s.factor = reduction == MEAN_OF_ALL ? 2.0 / (double)larger(s.count, 1) : 2.0;
+    s.factor = reduction == MEAN_OF_ALL ? twice / (double)larger(s.count, 1) : twice;
     if (!s.whole_g) {
         s.g = source_of(&of_g, s.wide ? F64 : F32);
     } else {

@@ -26,24 +26,6 @@
         FOLD(lane, PLUS) \
         return lane[0]; \
     } \
-    static void loss_square_##T(void *out, const void *input, const void *target, intptr_t n) { \
-        const T *x = input, *t = target; \
-        T *y = out; \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
-            T d = x[i] - t[i]; \
-            y[i] = d * d; \
-        } \
-    } \
-    static void loss_difference_##T(void *out, const void *input, const void *target, \
-                                    const void *gradient, double factor, intptr_t n) { \
-        const T *x = input, *t = target, *g = gradient; \
-        T *y = out, by = (T)factor; \
-        if (g) { \
-            INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (x[i] - t[i]) * (g[i] * by); \
-            return; \
-        } \
-        INDEPENDENT for (intptr_t i = 0; i < n; i++) y[i] = (x[i] - t[i]) * by; \
-    } \
     static void loss_log_softmax_##T(void *out, const void *row, intptr_t n) { \
         const T *restrict x = row; \
         T *restrict y = out; \
@@ -107,15 +89,65 @@
         FOLD(lane, PLUS) \
         return lane[0]; \
     }
+
+/* A loss of x and t, which differ by d, and its slope; w is a width. */
+#define POINTWISE(NAME, T, VALUE, SLOPE) \
+    static void loss_##NAME##_##T(void *out, const void *input, const void *target, double width, \
+                                  intptr_t n) { \
+        const T *x = input, *t = target; \
+        T *y = out, w = (T)width; \
+        (void)w; \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            T d = x[i] - t[i]; \
+            (void)d; \
+            y[i] = VALUE; \
+        } \
+    } \
+    static void loss_slope_##NAME##_##T(void *out, const void *input, const void *target, \
+                                        const void *gradient, double factor, double width, \
+                                        intptr_t n) { \
+        const T *x = input, *t = target, *g = gradient; \
+        T *y = out, by = (T)factor, w = (T)width; \
+        (void)w; \
+        if (g) { \
+            INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+                T d = x[i] - t[i]; \
+                (void)d; \
+                y[i] = (SLOPE) * (g[i] * by); \
+            } \
+            return; \
+        } \
+        INDEPENDENT for (intptr_t i = 0; i < n; i++) { \
+            T d = x[i] - t[i]; \
+            (void)d; \
+            y[i] = (SLOPE)*by; \
+        } \
+    }
+#define SIDE_OF(T, d) ((d) == (d) ? (T)(((d) > 0) - ((d) < 0)) : (d))
+#define POINTWISES(T) \
+    POINTWISE(squared, T, d * d, d) \
+    POINTWISE(absolute, T, abs_##T(d), SIDE_OF(T, d)) \
+    POINTWISE(smooth, T, abs_##T(d) < w ? d * d * (T)0.5 / w : abs_##T(d) - (T)0.5 * w, \
+              abs_##T(d) < w ? d / w : SIDE_OF(T, d)) \
+    POINTWISE(huber, T, abs_##T(d) <= w ? d * d * (T)0.5 : (abs_##T(d) - (T)0.5 * w) * w, \
+              abs_##T(d) < w ? d : SIDE_OF(T, d) * w) \
+    POINTWISE(logits, T, \
+              (x[i] > 0 ? 1 - t[i] : -t[i]) * x[i] + log1p_##T(exp_##T(-abs_##T(x[i]))), \
+              sigmoid_##T(x[i]) - t[i])
+POINTWISES(f32)
+POINTWISES(f64)
 WEIGHTED(f32)
 WEIGHTED(f64)
 LOSSES(f32)
 LOSSES(f64)
 
+#define OF_BOTH(name) {name##_f32, name##_f64}
+#define EACH_POINTWISE(of) \
+    OF_BOTH(of##_squared), OF_BOTH(of##_absolute), OF_BOTH(of##_smooth), OF_BOTH(of##_huber), OF_BOTH(of##_logits)
 #define LOSSES_TABLE \
     {.squares = {loss_squares_f32, loss_squares_f64}, \
-     .square = {loss_square_f32, loss_square_f64}, \
-     .difference = {loss_difference_f32, loss_difference_f64}, \
+     .value = {EACH_POINTWISE(loss)}, \
+     .slope = {EACH_POINTWISE(loss_slope)}, \
      .log_softmax = {loss_log_softmax_f32, loss_log_softmax_f64}, \
      .weighted = {loss_weighted_f32, loss_weighted_f64}, \
      .gradient = {loss_gradient_f32, loss_gradient_f64}}

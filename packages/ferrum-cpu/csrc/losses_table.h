@@ -7,14 +7,18 @@
 /* What becomes of the losses of a batch: the `reduction` of the ops, by number. */
 enum { EACH, MEAN_OF_ALL, SUM_OF_ALL };
 
+/* The losses of one input and one target: the number that Python says. */
+enum { SQUARED, ABSOLUTE, SMOOTH, HUBER, LOGITS, POINTWISE_LOSSES };
+
 /* By dtype: float32, float64. */
 typedef struct {
-    /* The sum of (x - t)², and each of them. */
+    /* The sum of (x - t)². */
     double (*squares[2])(const void *x, const void *t, intptr_t n);
-    void (*square[2])(void *out, const void *x, const void *t, intptr_t n);
-    /* (x - t) factor, where each element has its own `g` times the factor, or all have the same. */
-    void (*difference[2])(void *out, const void *x, const void *t, const void *g, double factor,
-                          intptr_t n);
+    /* Each loss, of a `width` where it has one; its slope times factor, and each element's own g. */
+    void (*value[POINTWISE_LOSSES][2])(void *out, const void *x, const void *t, double width,
+                                       intptr_t n);
+    void (*slope[POINTWISE_LOSSES][2])(void *out, const void *x, const void *t, const void *g,
+                                       double factor, double width, intptr_t n);
     /* log_softmax of a row; `out` may not be x. */
     void (*log_softmax[2])(void *out, const void *x, intptr_t n);
     /* The sum of x, or of x times weight. */

@@ -194,17 +194,18 @@ def nonzero_fill(draw):
     return [x, counts.cumsum() - counts, draw.output((int(counts.sum()), x.ndim), INT64)]
 
 
-def mse_loss(draw):
+def pointwise_loss(draw):
     """A loss of two arrays alike."""
     shape, dtype, how = draw.shape(), draw.float(), draw.one(0, 1, 2)
     out = draw.output(() if how else shape, dtype)
-    return [draw.input(shape, dtype), draw.input(shape, dtype), out, how]
+    kind = draw.one(0, 1, 2, 3, 4)
+    return [kind, 0.5, draw.input(shape, dtype), draw.input(shape, dtype), out, how]
 
 
-def mse_loss_backward(draw):
+def pointwise_loss_backward(draw):
     """Its gradient."""
-    x, target, g, how = mse_loss(draw)
-    return [g, x, target, draw.output(x.shape, x.dtype), how]
+    kind, width, x, target, g, how = pointwise_loss(draw)
+    return [kind, width, g, x, target, draw.output(x.shape, x.dtype), how]
 
 
 def classes(draw):
@@ -363,8 +364,8 @@ RECIPES = {
         nonzero_chunks,
         nonzero_count,
         nonzero_fill,
-        mse_loss,
-        mse_loss_backward,
+        pointwise_loss,
+        pointwise_loss_backward,
         nll_loss,
         cross_entropy,
         cross_entropy_backward,

@@ -67,6 +67,56 @@ def test_mean_squared_error(each_isa, dtype, reduction):
             close(back, 2 * (wide[0] - wide[1]) * g.astype(np.float64) / count, dtype)
 
 
+def smooth(x, t, width, scaled):
+    """Return the loss of smooth_l1_loss and its slope, float64."""
+    d = x - t
+    far = abs(d)
+    sign = np.sign(d)
+    if not width:
+        return far, sign
+    near = far < width
+    each, slope = (
+        np.where(near, d * d / 2 / width, far - width / 2),
+        np.where(near, d / width, sign),
+    )
+    return (each * width, slope * width) if scaled else (each, slope)
+
+
+def logits(x, t):
+    """Return the binary cross entropy of scores and its slope, float64."""
+    each = np.maximum(x, 0) - x * t + np.log1p(np.exp(-abs(x)))
+    return each, 1 / (1 + np.exp(-x)) - t
+
+
+POINTWISE = [
+    ("bce_with_logits", {}, logits),
+    ("smooth_l1_loss", {"beta": 0.0, "scaled": False}, lambda x, t: smooth(x, t, 0, False)),
+    ("smooth_l1_loss", {"beta": 0.75, "scaled": False}, lambda x, t: smooth(x, t, 0.75, False)),
+    ("smooth_l1_loss", {"beta": 1.25, "scaled": True}, lambda x, t: smooth(x, t, 1.25, True)),
+]
+
+
+@pytest.mark.parametrize(("name", "attrs", "expected"), POINTWISE)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_pointwise(each_isa, dtype, reduction, name, attrs, expected):
+    rng = np.random.default_rng(0)
+    for shape in [(), (0, 2), (17,), (33, 31), (3, 11000)]:
+        x, t = (np.asarray(rng.standard_normal(shape)).astype(dtype) for _ in range(2))
+        for a, b in [(x, t), (x.T, t.T)]:
+            with np.errstate(all="ignore"):
+                each, slope = expected(a.astype(np.float64), b.astype(np.float64))
+                want = reduce(each, a.size, reduction)
+            got = getattr(kernels, name)(a, b, **attrs, reduction=reduction)
+            assert got.dtype == dtype
+            if a.size:
+                close(got, want, dtype)
+            g = np.asarray(rng.standard_normal(got.shape)).astype(dtype)
+            back = getattr(kernels, f"{name}_backward")(g, a, b, **attrs, reduction=reduction)
+            count = max(a.size, 1) if reduction == "mean" else 1
+            close(back, slope * g.astype(np.float64) / count, dtype)
+
+
 def entropy(x, target, weight, ignore_index, smoothing):
     """Return loss and weight of each row, log_softmax, and what it is multiplied with, float64."""
     x = np.moveaxis(x.astype(np.float64), 1, -1)

@@ -28,8 +28,8 @@ def _fault(name: str, code: int, scores: Any = None, ignore_index: int = 0) -> A
     return refused(name, code)
 
 
-def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:
-    """Return (input - target)², or the mean or sum of it."""
+def _value(name: str, kind: int, width: float, input: Any, target: Any, reduction: str) -> Any:
+    """Return a loss of two arrays alike, of the kind that csrc/losses.h numbers."""
     how = _REDUCTION.get(reduction)
     if (
         how is None
@@ -38,13 +38,15 @@ def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:
         or input.dtype not in _TOTAL
     ):
         return NotImplemented
-    out = empty("mse_loss", () if how else input.shape, input.dtype)
-    code = lib.mse_loss(id(input), id(target), id(out), how)
-    return _fault("mse_loss", code) if code else out
+    out = empty(name, () if how else input.shape, input.dtype)
+    code = lib.pointwise_loss(kind, width, id(input), id(target), id(out), how)
+    return _fault(name, code) if code else out
 
 
-def mse_loss_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any:
-    """Return 2 g (input - target), over the number of elements for "mean"."""
+def _slope(
+    name: str, kind: int, width: float, g: Any, input: Any, target: Any, reduction: str
+) -> Any:
+    """Return its gradient."""
     how = _REDUCTION.get(reduction)
     if (
         how is None
@@ -54,9 +56,54 @@ def mse_loss_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any
         or input.dtype not in _TOTAL
     ):
         return NotImplemented
-    out = empty("mse_loss_backward", input.shape, input.dtype)
-    code = lib.mse_loss_backward(id(g), id(input), id(target), id(out), how)
-    return _fault("mse_loss_backward", code) if code else out
+    out = empty(name, input.shape, input.dtype)
+    code = lib.pointwise_loss_backward(kind, width, id(g), id(input), id(target), id(out), how)
+    return _fault(name, code) if code else out
+
+
+def mse_loss(input: Any, target: Any, *, reduction: str) -> Any:
+    """Return (input - target)², or the mean or sum of it."""
+    return _value("mse_loss", 0, 0.0, input, target, reduction)
+
+
+def mse_loss_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any:
+    """Return 2 g (input - target), over the number of elements for "mean"."""
+    return _slope("mse_loss_backward", 0, 0.0, g, input, target, reduction)
+
+
+def _smooth(beta: float, scaled: bool) -> int | None:
+    """Return the kind, or None for a width that there is no loss of."""
+    if not beta >= 0 or (scaled and not beta):
+        return None
+    return (3 if scaled else 2) if beta else 1
+
+
+def smooth_l1_loss(input: Any, target: Any, *, beta: float, scaled: bool, reduction: str) -> Any:
+    """Return the absolute error, smooth below beta, or Huber's loss if `scaled`."""
+    kind = _smooth(beta, scaled)
+    if kind is None:
+        return NotImplemented
+    return _value("smooth_l1_loss", kind, beta, input, target, reduction)
+
+
+def smooth_l1_loss_backward(
+    g: Any, input: Any, target: Any, *, beta: float, scaled: bool, reduction: str
+) -> Any:
+    """Return its gradient."""
+    kind = _smooth(beta, scaled)
+    if kind is None:
+        return NotImplemented
+    return _slope("smooth_l1_loss_backward", kind, beta, g, input, target, reduction)
+
+
+def bce_with_logits(input: Any, target: Any, *, reduction: str) -> Any:
+    """Return the binary cross entropy of scores."""
+    return _value("bce_with_logits", 4, 0.0, input, target, reduction)
+
+
+def bce_with_logits_backward(g: Any, input: Any, target: Any, *, reduction: str) -> Any:
+    """Return g (sigmoid(input) - target), over the number of elements for "mean"."""
+    return _slope("bce_with_logits_backward", 4, 0.0, g, input, target, reduction)
 
 
 def _total(x: Any, target: Any, weight: Any) -> Any:
@@ -160,5 +207,15 @@ def cross_entropy_backward(
 
 def kernels() -> dict[str, Kernel]:
     """Return the kernels by op name."""
-    found = (mse_loss, mse_loss_backward, nll_loss, cross_entropy, cross_entropy_backward)
+    found = (
+        bce_with_logits,
+        bce_with_logits_backward,
+        cross_entropy,
+        cross_entropy_backward,
+        mse_loss,
+        mse_loss_backward,
+        nll_loss,
+        smooth_l1_loss,
+        smooth_l1_loss_backward,
+    )
     return {f"nn.{each.__name__}": Kernel(each, checked=True) for each in found}

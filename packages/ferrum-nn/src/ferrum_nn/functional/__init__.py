@@ -49,6 +49,39 @@ from ferrum_nn.functional.dropout import (
 from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
 from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
 from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
+from ferrum_nn.functional.activations import log_softmax, relu, sigmoid, softmax, tanh
+from ferrum_nn.functional.classification import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    nll_loss,
+)
+from ferrum_nn.functional.distances import (
+    cosine_similarity,
+    pairwise_distance,
+    pdist,
+)
+from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
+from ferrum_nn.functional.losses import (
+    gaussian_nll_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+)
+from ferrum_nn.functional.margins import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 
 __all__ = [
     "alpha_dropout",
@@ -56,6 +89,10 @@ __all__ = [
     "bilinear",
     "celu",
     "celu_",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout1d",
@@ -80,11 +117,25 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "mish",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "linear",
+    "log_softmax",
+    "margin_ranking_loss",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "prelu",
+    "pairwise_distance",
+    "pdist",
+    "poisson_nll_loss",
     "relu",
     "relu6",
     "relu_",
@@ -95,6 +146,8 @@ __all__ = [
     "selu_",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -104,4 +157,6 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

@@ -1,171 +1,195 @@
-"""Losses as functions."""
+"""Losses of regression, as functions."""
 
 from __future__ import annotations
 
-from operator import index
-from typing import NoReturn
+from math import log as log_of
+from math import pi
 
-from ferrum import Tensor
-from ferrum.dtypes import CATEGORY, int64, is_floating
-from ferrum.errors import ArgumentError, DTypeError, OperandError, OutOfRangeError, ShapeError
+from ferrum import Tensor, full_like, where
+from ferrum.errors import ArgumentError, ShapeError
+from ferrum.mode import current
 from ferrum_nn import ops
-from ferrum_nn.ops.losses import along_classes, check_smoothing, reduced_shape
+from ferrum_nn.functional.losses_checks import (
+    above_zero,
+    check_loss,
+    check_shapes,
+    clamp_through,
+    number,
+    reduced,
+)
 
-__all__ = ["cross_entropy", "mse_loss", "nll_loss"]
+__all__ = [
+    "gaussian_nll_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "mse_loss",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+]
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return (input - target)² element by element, or the "mean" or "sum" of it.
 
     Input and target have one shape: where PyTorch warns and broadcasts, ShapeError is raised.
+    A `weight` of that shape multiplies; the mean is then over the sum of the weights.
     """
-    return ops.mse_loss(input, target, reduction=reduction)
+    if weight is None:
+        return ops.mse_loss(input, target, reduction=reduction)
+    check_loss("mse_loss", reduction, input, target, weights=(weight,))
+    return _weighted("mse_loss", ops.mse_loss(input, target, reduction="none"), weight, reduction)
 
 
-def nll_loss(
+def l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """Return |input - target| element by element, or the "mean" or "sum" of it.
+
+    Shapes and `weight` as in `mse_loss`. The gradient is 0 where the two are equal.
+    """
+    check_loss("l1_loss", reduction, input, target, weights=(weight,))
+    check_shapes("l1_loss", input, target)
+    if weight is None:
+        return _smooth(input, target, 0.0, False, reduction)
+    return _weighted("l1_loss", _smooth(input, target, 0.0, False, "none"), weight, reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """Return d² / (2 beta) where |d| < beta, else |d| - beta / 2, for d = input - target.
+
+    Input and target have one shape. With beta 0 it is `l1_loss`. (Girshick 2015, "Fast R-CNN".)
+    """
+    check_loss("smooth_l1_loss", reduction, input, target)
+    beta = number("smooth_l1_loss", "beta", beta)
+    return _smooth(input, target, beta, False, reduction)
+
+
+def huber_loss(
     input: Tensor,
     target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
     weight: Tensor | None = None,
+) -> Tensor:
+    """Return d² / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target.
+
+    Input and target have one shape. A `weight` of that shape multiplies; unlike `mse_loss`'s, the
+    mean is over the number of elements then, too. (Huber 1964, "Robust estimation of a location
+    parameter".)
+    """
+    check_loss("huber_loss", reduction, input, target, weights=(weight,))
+    delta = above_zero("huber_loss", "delta", delta)
+    if weight is None:
+        return _smooth(input, target, delta, True, reduction)
+    check_shapes("huber_loss", input, weight)
+    return reduced(_smooth(input, target, delta, True, "none") * weight, reduction)
+
+
+def _smooth(input: Tensor, target: Tensor, beta: float, scaled: bool, reduction: str) -> Tensor:
+    return ops.smooth_l1_loss(input, target, beta=beta, scaled=scaled, reduction=reduction)
+
+
+def _weighted(name: str, each: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    check_shapes(name, each, weight)
+    each = each * weight
+    if reduction == "mean":
+        return each.sum() / weight.sum()
+    return reduced(each, reduction)
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
     *,
-    ignore_index: int = -100,
+    eps: float = 1e-8,
     reduction: str = "mean",
 ) -> Tensor:
-    """Return -weight[t] input[t] for the class t of each element.
+    """Return the negative logarithm of Poisson's law, exp(x) - t x, of x = log of the rate.
 
-    `input` are log-probabilities (n, classes, ...) or (classes,), `target` integer classes (n, ...)
-    or (). Where the target is `ignore_index` the loss is 0. "mean" divides by the sum of weights.
-    Raises OutOfRangeError for a target that is no class.
+    Without `log_input`, of the rate itself: x - t log(x + eps). `full` adds Stirling's formula for
+    log t! where t > 1: t log t - t + log(2π t) / 2. The shapes broadcast.
     """
-    _check_tensors("nll_loss", input, target, weight)
-    ignore_index, _ = numbers("nll_loss", ignore_index)
-    if input.ndim == 1:
-        loss = nll_loss(
-            input.unsqueeze(0),
-            target.unsqueeze(0),
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-        )
-        return loss.squeeze(0) if reduction == "none" else loss
-    try:
-        return ops.nll_loss(
-            input, _whole(target), weight, ignore_index=ignore_index, reduction=reduction
-        )[0]
-    except OutOfRangeError as error:
-        _refuse("nll_loss", input, ignore_index, error)
+    check_loss("poisson_nll_loss", reduction, input, target)
+    eps = number("poisson_nll_loss", "eps", eps)
+    each = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        many = target > 1
+        t = where(many, target, 1)  # the logarithm of 0 must not reach the gradient
+        each = each + where(many, t * t.log() - t + 0.5 * (2 * pi * t).log(), 0)
+    return reduced(each, reduction)
 
 
-def cross_entropy(
+def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
-    weight: Tensor | None = None,
-    *,
-    ignore_index: int = -100,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
     reduction: str = "mean",
-    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the cross entropy between scores and classes: -∑ q log softmax(input) per element.
+    """Return the negative logarithm of the normal law: (log v + (x - t)² / v) / 2.
 
-    `input` are scores (n, classes, ...) or (classes,). An integer `target` (n, ...) or () names the
-    class where q is 1; a floating-point one, of the shape of `input`, is q itself.
-    `label_smoothing` ε makes it (1 - ε) q + ε / classes; `weight` (classes,) multiplies it. Where
-    an integer target is `ignore_index` the loss is 0. "mean" divides by the sum of the weights of
-    the target classes, or by the number of elements for a floating-point target.
+    v is `var`, at least `eps`; its gradient is as if nothing were clamped. `var` is a number, or a
+    tensor of the input's shape, or one with the last axis missing, or one with 1 for one of the
+    axes. `full` adds log(2π) / 2. (Nix and Weigend 1994, "Estimating the mean and variance of the
+    target probability distribution".)
 
-    Raises OutOfRangeError for a target that is no class.
+    Raises ArgumentError for a variance below 0.
     """
-    _check_tensors("cross_entropy", input, target, weight)
-    ignore_index, label_smoothing = numbers("cross_entropy", ignore_index, label_smoothing)
-    if is_floating(target.dtype):
-        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    if input.ndim == 1:
-        loss = cross_entropy(
-            input.unsqueeze(0),
-            target.unsqueeze(0),
-            weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-        )
-        return loss.squeeze(0) if reduction == "none" else loss
-    try:
-        return ops.cross_entropy(
-            input,
-            _whole(target),
-            weight,
-            ignore_index=ignore_index,
-            label_smoothing=label_smoothing,
-            reduction=reduction,
-        )[0]
-    except OutOfRangeError as error:
-        _refuse("cross_entropy", input, ignore_index, error)
+    name = "gaussian_nll_loss"
+    check_loss(name, reduction, input, target)
+    eps = above_zero(name, "eps", eps)
+    if isinstance(var, Tensor):
+        var = _variance(name, input, var)
+        if not current().forbids_values and (var < 0).any():
+            raise ArgumentError(f"{name}: expected variances of at least 0, got {var.min().item()}")
+    else:
+        if number(name, "var", var) < 0:
+            raise ArgumentError(f"{name}: expected a variance of at least 0, got {var}")
+        var = full_like(input, var)
+    var = clamp_through(var, eps)
+    each = (var.log() + (input - target).square() / var) * 0.5
+    if full:
+        each = each + 0.5 * log_of(2 * pi)
+    return reduced(each, reduction)
 
 
-def _check_tensors(name: str, input: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    for each in (input, target) if weight is None else (input, target, weight):
-        if not isinstance(each, Tensor):
-            raise OperandError(
-                f"{name}: expected tensors, got {type(each).__name__}; make a tensor with "
-                f"fe.tensor(...)"
-            )
+def _variance(name: str, input: Tensor, var: Tensor) -> Tensor:
+    """Return `var` in a shape that broadcasts with `input`."""
+    if var.shape == input.shape:
+        return var
+    if var.shape == input.shape[:-1]:
+        return var.unsqueeze(-1)
+    if var.ndim == input.ndim:
+        differing = [b for a, b in zip(input.shape, var.shape, strict=True) if a != b]
+        if differing == [1]:
+            return var
+    raise ShapeError(
+        f"{name}: expected a variance of shape {input.shape} or {input.shape[:-1]}, or with 1 for "
+        f"one of the axes, got {var.shape}"
+    )
 
 
-def numbers(name: str, ignore_index: int, label_smoothing: float = 0.0) -> tuple[int, float]:
-    """Return these arguments of the loss `name` as an int and a float, or raise OperandError."""
-    try:
-        return index(ignore_index), 0.0 + label_smoothing
-    except TypeError as error:
-        raise OperandError(
-            f"{name}: expected an integer as ignore_index and a number as label_smoothing, got "
-            f"{ignore_index!r} and {label_smoothing!r}"
-        ) from error
-
-
-def _whole(target: Tensor) -> Tensor:
-    """Return integer classes as int64, anything else as it is: the op refuses it."""
-    if target.dtype is int64 or CATEGORY[target.dtype] != 1:
-        return target
-    return target.to(int64)
-
-
-def _refuse(name: str, input: Tensor, ignore_index: int, error: OutOfRangeError) -> NoReturn:
-    raise OutOfRangeError(
-        f"{name}: expected classes from 0 to {input.shape[1] - 1}, or ignore_index={ignore_index}, "
-        f"got a target outside of them"
-    ) from error
-
-
-def _soft_cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
+def kl_div(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
-    """Return the cross entropy with class probabilities."""
-    reduced_shape("cross_entropy", (), reduction)
-    if not input.ndim or target.shape != input.shape:
-        raise ShapeError(
-            f"cross_entropy: expected class probabilities of the scores' shape {input.shape}, got "
-            f"{target.shape}; class indices are integers"
-        )
-    if not is_floating(input.dtype):
-        raise DTypeError(f"cross_entropy: expected floating-point scores, got {input.dtype.name}")
-    if ignore_index >= 0:
-        raise ArgumentError("cross_entropy: ignore_index is for targets of class indices")
-    check_smoothing("cross_entropy", label_smoothing)
-    axis = 0 if input.ndim == 1 else 1
-    classes = input.shape[axis]
-    if weight is not None and weight.shape != (classes,):
-        raise ShapeError(
-            f"cross_entropy: expected a weight of shape ({classes},), got {weight.shape}"
-        )
-    if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / classes
-    if weight is not None:
-        target = target * (weight if axis == 0 else along_classes(weight, input))
-    each = -(input.log_softmax(axis) * target).sum(axis)
-    if reduction == "none":
-        return each
-    return each.mean() if reduction == "mean" else each.sum()
+    """Return t (log t - x), of log-probabilities x and probabilities t: Kullback and Leibler's.
+
+    With `log_target` t is a logarithm, too: exp(t) (t - x). The shapes broadcast. "mean" is over
+    all elements; "batchmean", the divergence itself, is the sum over the input's first axis's size.
+    """
+    check_loss("kl_div", "sum" if reduction == "batchmean" else reduction, input, target)
+    if log_target:
+        each = target.exp() * (target - input)
+    else:
+        each = target * where(target == 0, 1, target).log() - target * input  # 0 log 0 is 0
+    if reduction == "batchmean":
+        return each.sum() / input.shape[0] if input.ndim else each.sum()
+    return reduced(each, reduction)

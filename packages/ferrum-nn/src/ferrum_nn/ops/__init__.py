@@ -15,6 +15,14 @@ from ferrum_nn.ops.losses import (
     nll_loss,
 )
 from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from ferrum_nn.ops.losses_elementwise import (
+    bce_with_logits,
+    bce_with_logits_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+)
 from ferrum_nn.ops.steps import adam_step, sgd_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
 from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
@@ -26,6 +34,10 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "asgd_step",
+    "bce_with_logits",
+    "bce_with_logits_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
@@ -44,4 +56,6 @@ __all__ = [
     "rmsprop_step",
     "rprop_step",
     "sgd_step",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
 ]

@@ -38,7 +38,8 @@ def check_smoothing(name: str, label_smoothing: float) -> None:
 # ---- mean squared error
 
 
-def _same(name: str, input: TensorLike, target: TensorLike) -> None:
+def check_same(name: str, input: TensorLike, target: TensorLike) -> None:
+    """Raise unless input and target have one shape and one floating-point dtype."""
     if input.shape != target.shape:
         raise ShapeError(
             f"{name}: expected input and target of one shape, got {input.shape} and "
@@ -54,7 +55,7 @@ def _same(name: str, input: TensorLike, target: TensorLike) -> None:
 @op(ulp=8, scale=4.0)
 def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str) -> Spec:
     """Return (input - target)² element by element, or the mean or sum of it."""
-    _same("mse_loss", input, target)
+    check_same("mse_loss", input, target)
     return Spec(reduced_shape("mse_loss", input.shape, reduction), input.dtype)
 
 
@@ -93,7 +94,7 @@ def mse_loss_backward(
     g: TensorLike, input: TensorLike, target: TensorLike, *, reduction: str
 ) -> Spec:
     """Return 2 g (input - target), over the number of elements for "mean"."""
-    _same("mse_loss_backward", input, target)
+    check_same("mse_loss_backward", input, target)
     if g.shape != reduced_shape("mse_loss_backward", input.shape, reduction):
         raise ShapeError(f"mse_loss_backward: a gradient of shape {g.shape} for {reduction!r}")
     return Spec(input.shape, input.dtype)
