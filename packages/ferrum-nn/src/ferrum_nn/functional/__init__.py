@@ -38,6 +38,13 @@ from ferrum_nn.functional.activations import (
     threshold,
     threshold_,
 )
+from ferrum_nn.functional.classification import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    nll_loss,
+)
+from ferrum_nn.functional.distances import cosine_similarity, pairwise_distance, pdist
 from ferrum_nn.functional.dropout import (
     alpha_dropout,
     dropout,
@@ -45,21 +52,6 @@ from ferrum_nn.functional.dropout import (
     dropout2d,
     dropout3d,
     feature_alpha_dropout,
-)
-from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
-from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
-from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
-from ferrum_nn.functional.activations import log_softmax, relu, sigmoid, softmax, tanh
-from ferrum_nn.functional.classification import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    nll_loss,
-)
-from ferrum_nn.functional.distances import (
-    cosine_similarity,
-    pairwise_distance,
-    pdist,
 )
 from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
 from ferrum_nn.functional.losses import (
@@ -70,6 +62,17 @@ from ferrum_nn.functional.losses import (
     mse_loss,
     poisson_nll_loss,
     smooth_l1_loss,
+)
+from ferrum_nn.functional.losses_checks import (
+    above_zero,
+    check_broadcasts,
+    check_floating,
+    check_loss,
+    check_shapes,
+    check_tensors,
+    clamp_through,
+    number,
+    reduced,
 )
 from ferrum_nn.functional.margins import (
     cosine_embedding_loss,
@@ -82,15 +85,23 @@ from ferrum_nn.functional.margins import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
 
 __all__ = [
+    "above_zero",
     "alpha_dropout",
     "batch_norm",
     "bilinear",
-    "celu",
-    "celu_",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
+    "celu_",
+    "check_broadcasts",
+    "check_floating",
+    "check_loss",
+    "check_shapes",
+    "check_tensors",
+    "clamp_through",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -102,6 +113,7 @@ __all__ = [
     "elu_",
     "embedding",
     "feature_alpha_dropout",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "gumbel_softmax",
@@ -110,32 +122,31 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "hardtanh_",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "leaky_relu",
     "leaky_relu_",
     "linear",
     "log_softmax",
     "logsigmoid",
-    "mish",
-    "gaussian_nll_loss",
-    "hinge_embedding_loss",
-    "huber_loss",
-    "kl_div",
-    "l1_loss",
-    "linear",
-    "log_softmax",
     "margin_ranking_loss",
+    "mish",
     "mse_loss",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
+    "number",
     "one_hot",
-    "prelu",
     "pairwise_distance",
     "pdist",
     "poisson_nll_loss",
+    "prelu",
+    "reduced",
     "relu",
     "relu6",
     "relu_",

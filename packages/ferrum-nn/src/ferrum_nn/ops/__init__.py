@@ -14,7 +14,6 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
-from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from ferrum_nn.ops.losses_elementwise import (
     bce_with_logits,
     bce_with_logits_backward,
@@ -23,6 +22,7 @@ from ferrum_nn.ops.losses_elementwise import (
     smooth_l1_loss,
     smooth_l1_loss_backward,
 )
+from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from ferrum_nn.ops.steps import adam_step, sgd_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
 from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
