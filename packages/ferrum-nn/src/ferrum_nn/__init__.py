@@ -10,14 +10,15 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, ops, optim
+from ferrum_nn import data, functional, init, ops, optim, utils
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
-from ferrum_nn.containers import Sequential
-from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
+from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
+from ferrum_nn.errors import NameTakenError, StateDictError, UnknownKeyError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import CrossEntropyLoss, MSELoss
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
+from ferrum_nn.parameter_containers import ParameterDict, ParameterList
 from ferrum_nn.sparse import Embedding
 
 __all__ = [
@@ -29,20 +30,26 @@ __all__ = [
     "Linear",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "NameTakenError",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "StateDictError",
     "Tanh",
     "Unflatten",
+    "UnknownKeyError",
     "UnknownNameError",
     "data",
     "functional",
     "init",
     "ops",
     "optim",
+    "utils",
 ]
 
 __version__ = "0.1.0"
