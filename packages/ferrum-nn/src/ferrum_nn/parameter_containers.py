@@ -7,8 +7,9 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from typing import Any, Self, TypeAlias, overload
 
 from ferrum import Tensor
-from ferrum.errors import OperandError, OutOfRangeError
+from ferrum.errors import OperandError
 from ferrum_nn.containers import entry, iterable_of, pairs_of, place
+from ferrum_nn.errors import UnknownKeyError
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 
@@ -152,7 +153,7 @@ class ParameterDict(Module):
     def popitem(self) -> tuple[str, Any]:
         """Take the last entry out and return it with its key."""
         if not self._keys:
-            raise OutOfRangeError("ParameterDict: there is no entry to take out")
+            raise UnknownKeyError("ParameterDict: there is no entry to take out")
         key = next(reversed(self._keys))
         return key, self.pop(key)
 

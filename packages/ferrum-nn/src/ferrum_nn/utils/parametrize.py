@@ -165,7 +165,7 @@ def register_parametrization(
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
     """Return whether a tensor of a module is parametrized, or without a name, whether any is."""
-    held = vars(module).get("parametrizations")
+    held = vars(module_of("is_parametrized", module)).get("parametrizations")
     if not isinstance(held, ModuleDict):
         return False
     return len(held) > 0 if tensor_name is None else tensor_name in held
@@ -216,16 +216,18 @@ def transfer_parametrizations_and_params(
 
     Those of all tensors, or of `tensor_name`.
     """
+    module_of("transfer_parametrizations_and_params", to_module)
     if is_parametrized(from_module):
-        held = _lists(from_module)
-        for name in list(held) if tensor_name is None else [tensor_name]:
+        lists = _lists(from_module)
+        for name in list(lists) if tensor_name is None else [tensor_name]:
+            held = lists[name]
             if not hasattr(to_module, name):
                 setattr(to_module, name, Parameter(getattr(from_module, name)))
-            for each in held[name]:
+            for each in held:
                 register_parametrization(to_module, name, each)
             there = _lists(to_module)[name]
-            for key in [key for key in vars(held[name]) if key.startswith("original")]:
-                setattr(there, key, getattr(held[name], key))
+            for key in [key for key in vars(held) if key.startswith("original")]:
+                setattr(there, key, getattr(held, key))
     return to_module
 
 
