@@ -52,6 +52,10 @@ from ferrum_nn.dropout import (
     FeatureAlphaDropout,
 )
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
+from ferrum_nn import data, functional, init, ops, optim, utils
+from ferrum_nn.activation import ReLU, Sigmoid, Tanh
+from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
+from ferrum_nn.errors import NameTakenError, StateDictError, UnknownKeyError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import (
     BCELoss,
@@ -80,6 +84,7 @@ from ferrum_nn.margins import (
 from ferrum_nn.module import Module
 from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
 from ferrum_nn.parameter import Parameter
+from ferrum_nn.parameter_containers import ParameterDict, ParameterList
 from ferrum_nn.sparse import Embedding
 
 __all__ = [
@@ -125,6 +130,8 @@ __all__ = [
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "ModuleDict",
+    "ModuleList",
     "NameTakenError",
     "PReLU",
     "PairwiseDistance",
@@ -132,6 +139,8 @@ __all__ = [
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "ReLU6",
     "SELU",
@@ -153,12 +162,14 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "UnknownKeyError",
     "UnknownNameError",
     "data",
     "functional",
     "init",
     "ops",
     "optim",
+    "utils",
 ]
 
 __version__ = "0.1.0"

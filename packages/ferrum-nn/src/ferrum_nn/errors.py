@@ -33,3 +33,10 @@ class NameTakenError(FerrumError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would print its message in quotes
+
+
+class UnknownKeyError(FerrumError, KeyError):
+    """A container of modules or parameters has no entry under this key."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

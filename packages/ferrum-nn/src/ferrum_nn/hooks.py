@@ -12,6 +12,7 @@ from ferrum.graph import Handle
 if TYPE_CHECKING:
     from ferrum_nn.module import Module
 
+Hook: TypeAlias = Callable[..., Any]
 Grads: TypeAlias = tuple[Tensor | None, ...]
 Table: TypeAlias = dict[int, Any]
 
@@ -19,13 +20,26 @@ Table: TypeAlias = dict[int, Any]
 class Hooks:
     """The hooks of one module, in the order in which they run."""
 
-    __slots__ = ("after", "around_backward", "before", "before_backward")
+    __slots__ = (
+        "after",
+        "after_load",
+        "after_state",
+        "around_backward",
+        "before",
+        "before_backward",
+        "before_load",
+        "before_state",
+    )
 
     def __init__(self) -> None:
         self.before: Table = {}
         self.after: Table = {}
         self.before_backward: Table = {}
         self.around_backward: Table = {}
+        self.before_state: Table = {}
+        self.after_state: Table = {}
+        self.before_load: Table = {}
+        self.after_load: Table = {}
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what `module.forward` makes of the arguments, with the hooks in their places."""
@@ -42,9 +56,87 @@ class Hooks:
         return output if passage is None else passage.leave(output)
 
 
-def add(table: Table, hook: Callable[..., Any], prepend: bool) -> Handle:
+class Hooked:
+    """The methods of a module that register hooks."""
+
+    __slots__ = ("_hooks",)
+
+    _hooks: Hooks | None
+
+    def _made_hooks(self) -> Hooks:
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return self._hooks
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)`, and returns None or both.
+        """
+        run = _forward_pre_hook(hook, with_kwargs)
+        return _add(self._made_hooks().before, run, prepend)
+
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
+
+        With `with_kwargs` it is `hook(module, args, kwargs, output)`.
+        """
+        return _add(self._made_hooks().after, _forward_hook(hook, with_kwargs), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Call `hook(module, grad_output)` before backward.
+
+        What it returns replaces grad_output, which has an entry per output.
+        """
+        return _add(self._made_hooks().before_backward, hook, prepend)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
+
+        What it returns replaces grad_input, which has an entry per positional argument.
+        """
+        return _add(self._made_hooks().around_backward, hook, prepend)
+
+    def register_state_dict_pre_hook(self, hook: Hook) -> Handle:
+        """Call `hook(module, prefix, keep_vars)` before the module's state dict is made."""
+        return _add(self._made_hooks().before_state, hook)
+
+    def register_state_dict_post_hook(self, hook: Hook) -> Handle:
+        """Call `hook(module, state_dict, prefix, local_metadata)` when the state dict is made.
+
+        The hook may change the dict; `local_metadata` is empty.
+        """
+        return _add(self._made_hooks().after_state, hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> Handle:
+        """Call a hook before a state dict is loaded, which may change that dict, a copy.
+
+        It is `hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
+        unexpected_keys, error_msgs)`; what it adds to the three lists is reported with the rest.
+        """
+        return _add(self._made_hooks().before_load, hook)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> Handle:
+        """Call `hook(module, incompatible_keys)` when a state dict has been loaded.
+
+        Keys that the hook removes count no longer. Where there is such a hook, the error of a
+        strict load comes after it and what fits is written.
+        """
+        return _add(self._made_hooks().after_load, hook)
+
+
+def hooks_of(module: Hooked, table: str) -> list[Hook]:
+    """Return the hooks of one table of a module, in the order in which they run."""
+    return [] if module._hooks is None else list(getattr(module._hooks, table).values())
+
+
+def _add(table: Table, hook: Callable[..., Any], prepend: bool = False) -> Handle:
     """Put `hook` at the end of a table, or at its beginning."""
-    check(hook)
+    _check(hook)
     others = dict(table)
     handle = Handle.add(table, hook)
     if prepend:
@@ -54,15 +146,15 @@ def add(table: Table, hook: Callable[..., Any], prepend: bool) -> Handle:
     return handle
 
 
-def check(hook: Any) -> None:
+def _check(hook: Any) -> None:
     """Raise OperandError unless `hook` can be called."""
     if not callable(hook):
         raise OperandError(f"register_hook: expected a function, got {type(hook).__name__}")
 
 
-def forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
+def _forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
     """Return `hook` as a function from (module, args, kwargs) to the new args and kwargs."""
-    check(hook)
+    _check(hook)
 
     def run(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         changed = hook(module, args, kwargs) if with_kwargs else hook(module, args)
@@ -79,9 +171,9 @@ def forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..
     return run
 
 
-def forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
+def _forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
     """Return `hook` as a function of (module, args, kwargs, output)."""
-    check(hook)
+    _check(hook)
     if with_kwargs:
         return hook
     return lambda module, args, _, output: hook(module, args, output)

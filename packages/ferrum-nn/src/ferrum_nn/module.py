@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Self, TypeAlias, TypeVar
 
-from ferrum import Device, Tensor, bfloat16, float16, float32, float64
-from ferrum import device as find_device
-from ferrum.dtypes import DType, DTypeLike, as_dtype, is_floating
-from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
-from ferrum.graph import Handle
-from ferrum_nn import hooks, state
+from ferrum import Tensor
+from ferrum.errors import ArgumentError, OperandError, UnsupportedError
+from ferrum_nn import state
+from ferrum_nn.conversion import Conversions
 from ferrum_nn.errors import NameTakenError, UnknownNameError
-from ferrum_nn.hooks import Hooks
+from ferrum_nn.hooks import Hooked, hooks_of
 from ferrum_nn.parameter import Parameter, clear_grad
-from ferrum_nn.state import IncompatibleKeys
+from ferrum_nn.state import EXTRA, IncompatibleKeys, Place
 
-Hook: TypeAlias = Callable[..., Any]
 Member: TypeAlias = "Parameter | Tensor | Module"
 T = TypeVar("T")
 
 
-class Module:
+class Module(Hooked, Conversions):
     """A function with parameters: subclass it, assign them in `__init__`, define `forward`.
 
         class Net(nn.Module):
@@ -38,11 +35,10 @@ class Module:
     """
 
     # What is the module's own affair stands outside __dict__, which is left to the attributes.
-    __slots__ = ("__dict__", "__weakref__", "_buffers", "_hooks", "training")
+    __slots__ = ("__dict__", "__weakref__", "_buffers", "training")
 
     training: bool
     _buffers: dict[str, bool]  # by name, whether it is persistent
-    _hooks: Hooks | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Return a module that has nothing yet: subclasses need not call `super().__init__()`."""
@@ -123,6 +119,33 @@ class Module:
         """Return the module called `target`; "" is this one."""
         return _found(self, target, self.named_modules(remove_duplicate=False), "module")
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` in the place called `target`, such as "layers.0", which may be a new one.
+
+        With `strict` it must have held a module before. A tuple cannot be written.
+        """
+        if not isinstance(target, str):
+            raise OperandError(f"set_submodule: expected a name, got {target!r}")
+        *path, last = target.split(".")
+        if not all((*path, last)):
+            raise ArgumentError(f"set_submodule: expected the name of a module, got {target!r}")
+        if not isinstance(module, Module):
+            raise OperandError(f"set_submodule: expected a Module, got {type(module).__name__}")
+        if strict:
+            self.get_submodule(target)
+        holder: Any = self
+        for part in path:
+            holder = _part(holder, part, target)
+        if isinstance(holder, Module):
+            holder.add_module(last, module)
+        elif isinstance(holder, dict):
+            holder[last] = module
+        else:
+            _part(holder, last, target)
+            if not isinstance(holder, list):
+                raise OperandError(f"set_submodule: {target!r} stands in a tuple; make it a list")
+            holder[int(last)] = module
+
     # ---- giving it more, by a name that is not an attribute yet
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -153,6 +176,12 @@ class Module:
         self._check_free(name, Module)
         setattr(self, name, module)
 
+    register_module = add_module
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._buffers.pop(name, None)
+
     def _check_free(self, name: str, kind: Any) -> None:
         """Raise unless `name` can be an attribute; a `kind` under that name may be replaced."""
         if not isinstance(name, str):
@@ -170,31 +199,62 @@ class Module:
     def state_dict(
         self,
         *,
-        destination: dict[str, Tensor] | None = None,
+        destination: dict[str, Any] | None = None,
         prefix: str = "",
         keep_vars: bool = False,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """Return the parameters and persistent buffers by name.
 
-        They share memory with the module; they have no history, unless `keep_vars`.
+        They share memory with the module; they have no history, unless `keep_vars`. What
+        `get_extra_state` returns is there too, where a class defines it.
         """
-        found = {} if destination is None else destination
-        for name, each in _members(self):
-            if isinstance(each, Module):
-                each.state_dict(destination=found, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-            elif isinstance(each, Parameter) or self._buffers[name]:
+        if not isinstance(prefix, str):
+            raise OperandError(f"state_dict: expected a string as prefix, got {prefix!r}")
+        found: dict[str, Any] = {} if destination is None else destination
+        if not isinstance(found, MutableMapping):
+            raise OperandError(f"state_dict: expected a dict, got {type(destination).__name__}")
+        for hook in hooks_of(self, "before_state"):
+            hook(self, prefix, keep_vars)
+        for name, each in _own(self):
+            if isinstance(each, Parameter) or self._buffers[name]:
                 found[prefix + name] = each if keep_vars else each.detach()
+        if _has_extra(self):
+            found[prefix + EXTRA] = self.get_extra_state()
+        for name, inner in _inner(self):
+            if isinstance(inner, Module):
+                inner.state_dict(destination=found, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+            else:
+                found[prefix + name] = inner if keep_vars else inner.detach()
+        for hook in hooks_of(self, "after_state"):
+            hook(self, found, prefix, {})
         return found
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Copy the tensors of `state_dict` into the parameters and buffers of the same names.
 
-        They are cast and moved to what the module has. StateDictError names every key that is
-        missing or unexpected, if `strict`, and every one of another shape; nothing is written then.
+        They are cast and moved to what the module has. With `assign` the module takes over their
+        memory, dtype and device instead; its parameters stay the same objects, so an optimizer goes
+        on with them. StateDictError names every key that is missing or unexpected, if `strict`, and
+        every one of another shape; nothing is written then.
         """
-        return state.load(type(self).__name__, self.state_dict(keep_vars=True), state_dict, strict)
+        extras = {
+            f"{name}.{EXTRA}".removeprefix("."): each
+            for name, each in self.named_modules(remove_duplicate=False)
+            if _has_extra(each)
+        }
+        return state.load(self, state_dict, _places(self), extras, strict, assign)
+
+    def get_extra_state(self) -> Any:
+        """Return what the state dict shall hold beside tensors; subclasses may define it."""
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no get_extra_state()")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state` returned; subclasses that define it define this too."""
+        raise UnsupportedError(
+            f"{type(self).__name__}: the class defines no set_extra_state(state)"
+        )
 
     # ---- switches
 
@@ -224,111 +284,24 @@ class Module:
 
     def apply(self, fn: Callable[[Module], None]) -> Self:
         """Call `fn` with each module inside this one, then with this one. Returns self."""
+        if not callable(fn):
+            raise OperandError(f"apply: expected a function, got {type(fn).__name__}")
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    # ---- dtypes and devices
-
-    def to(
-        self,
-        *args: Any,
-        device: str | Device | None = None,
-        dtype: DTypeLike | None = None,
-    ) -> Self:
-        """Move all parameters and buffers to a device, cast the floating-point ones. Returns self.
-
-        `to("cuda")`, `to(fe.float64)`, `to("cuda", fe.float16)`, `to("half")`, `to(other_tensor)`.
-        Parameters stay the same objects, so an optimizer goes on with them. Raises DTypeError for
-        a dtype of integers, DeviceError for a device that is not there; nothing is changed then.
-        """
-        target, wanted = _target(args, device, dtype)
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device=target, dtype=wanted if is_floating(x.dtype) else None)
-
-        return self._apply(moved)
-
-    def _apply(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace what every parameter and buffer holds by `change` of it."""
-        for parameter in self.parameters():
+        for parameter in self.parameters(recurse):
             changed = change(parameter.detach())
             if changed.array is not parameter.array:  # else its history would be lost for nothing
                 parameter.adopt(changed)
-        for module in self.modules():
+        for module in self.modules() if recurse else (self,):
             for name, each in _members(module):
                 if not isinstance(each, (Parameter, Module)):
                     setattr(module, name, change(each))
         return self
-
-    def type(self, dst_type: DTypeLike) -> Self:
-        """Cast the floating-point parameters and buffers. Returns self."""
-        return self.to(dtype=dst_type)
-
-    def float(self) -> Self:
-        """Cast to float32. Returns self."""
-        return self.to(dtype=float32)
-
-    def double(self) -> Self:
-        """Cast to float64. Returns self."""
-        return self.to(dtype=float64)
-
-    def half(self) -> Self:
-        """Cast to float16. Returns self."""
-        return self.to(dtype=float16)
-
-    def bfloat16(self) -> Self:
-        """Cast to bfloat16. Returns self."""
-        return self.to(dtype=bfloat16)
-
-    def cpu(self) -> Self:
-        """Move to the device "cpu". Returns self."""
-        return self.to(device="cpu")
-
-    def cuda(self, device: int | None = None) -> Self:
-        """Move to the device "cuda", or to "cuda:device". Returns self."""
-        return self.to(device="cuda" if device is None else f"cuda:{device}")
-
-    # ---- hooks
-
-    def _made_hooks(self) -> Hooks:
-        if self._hooks is None:
-            self._hooks = Hooks()
-        return self._hooks
-
-    def register_forward_pre_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> Handle:
-        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
-
-        With `with_kwargs` it is `hook(module, args, kwargs)`, and returns None or both.
-        """
-        run = hooks.forward_pre_hook(hook, with_kwargs)
-        return hooks.add(self._made_hooks().before, run, prepend)
-
-    def register_forward_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> Handle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
-
-        With `with_kwargs` it is `hook(module, args, kwargs, output)`.
-        """
-        return hooks.add(self._made_hooks().after, hooks.forward_hook(hook, with_kwargs), prepend)
-
-    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
-        """Call `hook(module, grad_output)` before backward.
-
-        What it returns replaces grad_output, which has an entry per output.
-        """
-        return hooks.add(self._made_hooks().before_backward, hook, prepend)
-
-    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> Handle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
-
-        What it returns replaces grad_input, which has an entry per positional argument.
-        """
-        return hooks.add(self._made_hooks().around_backward, hook, prepend)
 
     # ---- looks
 
@@ -339,39 +312,15 @@ class Module:
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [
-            f"({name}): {each!r}" for name, each in _members(self) if isinstance(each, Module)
-        ]
+        children = self._children_repr()
         kind = type(self).__name__
         if len(lines) < 2 and not children:
             return f"{kind}({extra})"
         body = [f"\n{line}".replace("\n", "\n  ") for line in (*lines, *children)]
         return f"{kind}({''.join(body)}\n)"
 
-
-def _target(
-    args: tuple[Any, ...], device: str | Device | None, dtype: DTypeLike | None
-) -> tuple[Device | None, DType | None]:
-    """Return where, and to which dtype, the arguments of `Module.to` say that a module goes."""
-    for arg in args:
-        if isinstance(arg, Tensor):
-            device, dtype = arg.device, arg.dtype
-        elif isinstance(arg, Device) or (isinstance(arg, str) and not _is_dtype(arg)):
-            device = arg
-        elif arg is not None:
-            dtype = arg
-    wanted = None if dtype is None else as_dtype(dtype)
-    if wanted is not None and not is_floating(wanted):
-        raise DTypeError(f"to: expected a floating-point dtype for a module, got {wanted.name}")
-    return None if device is None else find_device(device), wanted
-
-
-def _is_dtype(name: str) -> bool:
-    try:
-        as_dtype(name)
-    except DTypeError:
-        return False
-    return True
+    def _children_repr(self) -> list[str]:
+        return [f"({name}): {each!r}" for name, each in _inner(self) if isinstance(each, Module)]
 
 
 def _members(module: Module) -> Iterator[tuple[str, Member]]:
@@ -379,20 +328,30 @@ def _members(module: Module) -> Iterator[tuple[str, Member]]:
 
     A list, tuple or dict stands among the modules, with its parameters and its modules.
     """
+    yield from _own(module)
+    yield from _inner(module)
+
+
+def _own(module: Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters and the buffers that are attributes of a module."""
     attributes = dict(vars(module))  # a copy: whoever walks may assign
     for name, each in attributes.items():
         if isinstance(each, Parameter):
             yield name, each
-    for name in module._buffers:
+    for name in list(module._buffers):
         buffer = attributes.get(name)
         if isinstance(buffer, Tensor) and not isinstance(buffer, Parameter):
             yield name, buffer
-    for name, each in attributes.items():
+
+
+def _inner(module: Module) -> Iterator[tuple[str, Parameter | Module]]:
+    """Yield the modules of a module, and what is in its lists, tuples and dicts."""
+    for name, each in list(vars(module).items()):
         if isinstance(each, _OPENED):  # most are not: numbers, parameters
             yield from _opened(name, each)
 
 
-def _opened(name: str, value: Any) -> Iterator[tuple[str, Member]]:
+def _opened(name: str, value: Any) -> Iterator[tuple[str, Parameter | Module]]:
     """Yield `value` if it is a module, what is in it if it is a list, a tuple or a dict."""
     if isinstance(value, Module):
         yield name, value
@@ -426,6 +385,34 @@ def _found(module: Module, target: str, named: Iterator[tuple[str, T]], what: st
         if name == target:
             return each
     raise UnknownNameError(f"{type(module).__name__}: there is no {what} called {target!r}")
+
+
+def _part(holder: Any, name: str, target: str) -> Any:
+    """Return what a module, list, tuple or dict holds under a name that is part of `target`."""
+    if isinstance(holder, (list, tuple)):
+        if name.isdecimal() and int(name) < len(holder):
+            return holder[int(name)]
+    elif isinstance(holder, (Module, dict)):
+        entries = holder if isinstance(holder, dict) else vars(holder)
+        for key, each in entries.items():
+            if str(key) == name:
+                return each
+    raise UnknownNameError(f"set_submodule: there is no {name!r} on the way to {target!r}")
+
+
+def _has_extra(module: Module) -> bool:
+    return type(module).get_extra_state is not Module.get_extra_state
+
+
+def _places(module: Module, prefix: str = "") -> dict[str, Place]:
+    """Return where the parameters and persistent buffers of a state dict belong, by key."""
+    found = {}
+    for name, each in _members(module):
+        if isinstance(each, Module):
+            found.update(_places(each, f"{prefix}{name}."))
+        elif isinstance(each, Parameter) or module._buffers[name]:
+            found[prefix + name] = Place(module, name, each)
+    return found
 
 
 _CONTAINERS = (list, tuple, dict)

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ferrum import Tensor, from_dlpack, no_grad
+from ferrum.dtypes import is_floating
 from ferrum.errors import FerrumError
 from ferrum_nn.errors import StateDictError
+from ferrum_nn.hooks import hooks_of
+from ferrum_nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from ferrum_nn.module import Module
+
+EXTRA = "_extra_state"  # the end of the key of what a module saves beside tensors
+
+
+class Place(NamedTuple):
+    """Where a tensor of a state dict belongs."""
+
+    owner: Module
+    name: str
+    tensor: Tensor
+
+    def put(self, value: Tensor, assign: bool) -> None:
+        """Write `value`, or with `assign` take over its memory, dtype and device."""
+        if not assign:
+            self.tensor.copy_(value)
+        elif isinstance(self.tensor, Parameter):
+            self.tensor.adopt(value)
+        else:
+            setattr(self.owner, self.name, value)
 
 
 class IncompatibleKeys(NamedTuple):
@@ -27,23 +52,58 @@ def as_tensor(value: Any) -> Tensor | None:
     return from_dlpack(value) if hasattr(value, "__dlpack__") else None
 
 
-def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> IncompatibleKeys:
-    """Copy the tensors of `given` into those of `own`: all, or none where anything is wrong."""
+def load(
+    module: Module,
+    given: Any,
+    places: Mapping[str, Place],
+    extras: Mapping[str, Module],
+    strict: bool,
+    assign: bool,
+) -> IncompatibleKeys:
+    """Put the tensors of `given` into a module: all, or none where anything is wrong."""
+    name = type(module).__name__
     if not isinstance(given, Mapping):
         raise StateDictError(
             f"{name}: load_state_dict expected a mapping from names to tensors, got "
             f"{type(given).__name__}"
         )
-    missing = [key for key in own if key not in given]
-    unexpected = [key for key in given if key not in own]
-    found: dict[str, Tensor] = {}
+    given = dict(given)
+    scopes = [(f"{at}." if at else "", each) for at, each in module.named_modules("", False)]
+    missing: list[str] = []
+    unexpected: list[str] = []
     mismatched: list[str] = []
-    for key in own:
+    for prefix, each in scopes:
+        for hook in hooks_of(each, "before_load"):
+            hook(each, given, prefix, {}, strict, missing, unexpected, mismatched)
+    known = {**places, **extras}
+    missing += [key for key in known if key not in given]
+    unexpected += [key for key in given if key not in known]
+    found: dict[str, Tensor] = {}
+    for key, place in places.items():
         if key in given:
             try:
-                found[key] = _fitting(own[key], given[key])
+                found[key] = _fitting(place.tensor, given[key], assign)
             except FerrumError as error:
                 mismatched.append(f"{key}: {error}")
+    keys = IncompatibleKeys(missing, unexpected)
+    after = [(each, hook) for _, each in scopes[::-1] for hook in hooks_of(each, "after_load")]
+    if mismatched or not after:
+        _refuse(name, keys, mismatched, strict)
+    with no_grad():
+        for key, value in found.items():
+            places[key].put(value.detach(), assign)
+    for key, owner in extras.items():
+        if key in given:
+            owner.set_extra_state(given[key])
+    for each, hook in after:
+        hook(each, keys)
+    _refuse(name, keys, [], strict)
+    return keys
+
+
+def _refuse(name: str, keys: IncompatibleKeys, mismatched: list[str], strict: bool) -> None:
+    """Raise if there is anything to say."""
+    missing, unexpected = keys
     if mismatched or (strict and (missing or unexpected)):
         raise StateDictError(
             _message(name, missing if strict else [], unexpected if strict else [], mismatched),
@@ -51,19 +111,17 @@ def load(name: str, own: Mapping[str, Tensor], given: Any, strict: bool) -> Inco
             tuple(unexpected),
             tuple(mismatched),
         )
-    with no_grad():
-        for key, value in found.items():
-            own[key].copy_(value.detach())
-    return IncompatibleKeys(missing, unexpected)
 
 
-def _fitting(own: Tensor, given: Any) -> Tensor:
+def _fitting(own: Tensor, given: Any, assign: bool) -> Tensor:
     """Return `given` as a tensor of the shape of `own`, or raise what its key's line shall say."""
     value = as_tensor(given)
     if value is None:
         raise StateDictError(f"expected a tensor, got {type(given).__name__}")
     if value.shape != own.shape:
         raise StateDictError(f"the module has {own.shape}, the state dict {value.shape}")
+    if assign and own.requires_grad and not is_floating(value.dtype):
+        raise StateDictError(f"it requires grad, so it cannot become {value.dtype.name}")
     return value
 
 
