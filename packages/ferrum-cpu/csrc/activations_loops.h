@@ -31,11 +31,17 @@
 #define LEAKY_RELU(T, x, slope) ((x) > 0 ? (x) : (x) * (slope))
 #define LEAKY_RELU_BACKWARD(T, g, x, slope) ((x) > 0 ? (g) : (g) * (slope))
 #define HARDTANH_BACKWARD(T, g, x, low, high) (((x) <= (low)) | ((x) >= (high)) ? 0 : (g))
-#define SIX_STEPS(T, x) clip_of_##T((x) + 3, 0, 6)
+#define HARDTANH(T, x, low, high) hardtanh_##T(x, low, high)
+#define SIX_STEPS(T, x) hardtanh_##T((x) + 3, 0, 6)
 #define HARDSIGMOID(T, x) (SIX_STEPS(T, x) / 6)
 #define HARDSIGMOID_BACKWARD(T, g, x) (((x) > -3) & ((x) < 3) ? (g) / 6 : 0)
 #define HARDSWISH(T, x) ((x) * SIX_STEPS(T, x) / 6)
 #define HARDSWISH_BACKWARD(T, g, x) hardswish_slope_##T(g, x)
+#define HARDSHRINK(T, x, bound) (((x) >= -(bound)) & ((x) <= (bound)) ? 0 : (x))
+#define SOFTSHRINK(T, x, bound) ((x) - hardtanh_##T(x, -(bound), bound))
+#define SHRINK_BACKWARD(T, g, x, bound) (((x) >= -(bound)) & ((x) <= (bound)) ? 0 : (g))
+#define THRESHOLD(T, x, bound, value) ((x) <= (bound) ? (value) : (x))
+#define THRESHOLD_BACKWARD(T, g, x, bound) ((x) <= (bound) ? 0 : (g))
 
 /* ---- curves */
 
@@ -65,6 +71,10 @@
 /* With m = e^-|x| the tangent of mish, tanh(log(1 + e^x)) = (n^2 + 2 n) / (n^2 + 2 n + 2) where
    n = e^x, is top / bottom; and x sigmoid(x) (1 - tanh^2) = 4 x n (n + 1) / (n^2 + 2 n + 2)^2. */
 #define CURVES(T) \
+    static inline T hardtanh_##T(T x, T low, T high) { /* NaN stays: so maxps and minps have it */ \
+        T raised = low > x ? low : x; \
+        return high < raised ? high : raised; \
+    } \
     static inline T hardswish_slope_##T(T g, T x) { \
         T middle = g * (x / 3 + (T)0.5), above = x < 3 ? middle : g; \
         return x <= -3 ? 0 : above; \
@@ -107,9 +117,12 @@ CURVES(f32)
 CURVES(f64)
 
 REAL2(leaky_relu, LEAKY_RELU) REAL3(leaky_relu_backward, LEAKY_RELU_BACKWARD)
-REAL4(hardtanh_backward, HARDTANH_BACKWARD)
+REAL3(hardtanh, HARDTANH) REAL4(hardtanh_backward, HARDTANH_BACKWARD)
 REAL1(hardsigmoid, HARDSIGMOID) REAL2(hardsigmoid_backward, HARDSIGMOID_BACKWARD)
 REAL1(hardswish, HARDSWISH) REAL2(hardswish_backward, HARDSWISH_BACKWARD)
+REAL2(hardshrink, HARDSHRINK) REAL2(softshrink, SOFTSHRINK)
+REAL3(shrink_backward, SHRINK_BACKWARD)
+REAL3(threshold, THRESHOLD) REAL3(threshold_backward, THRESHOLD_BACKWARD)
 REAL4(elu, ELU) REAL5(elu_backward, ELU_BACKWARD)
 REAL1(gelu, GELU) REAL2(gelu_backward, GELU_BACKWARD)
 REAL1(gelu_tanh, GELU_TANH) REAL2(gelu_tanh_backward, GELU_TANH_BACKWARD)
@@ -119,8 +132,11 @@ REAL3(softplus, SOFTPLUS) REAL4(softplus_backward, SOFTPLUS_BACKWARD)
 REAL1(logsigmoid, LOGSIGMOID) REAL2(logsigmoid_backward, LOGSIGMOID_BACKWARD)
 
 #define ACTIVATIONS_TABLE \
-    FLOATS(leaky_relu), FLOATS(leaky_relu_backward), FLOATS(hardtanh_backward), \
+    FLOATS(leaky_relu), FLOATS(leaky_relu_backward), \
+    FLOATS(hardtanh), FLOATS(hardtanh_backward), \
     FLOATS(hardsigmoid), FLOATS(hardsigmoid_backward), \
+    FLOATS(hardshrink), FLOATS(softshrink), FLOATS(shrink_backward), \
+    FLOATS(threshold), FLOATS(threshold_backward), \
     FLOATS(hardswish), FLOATS(hardswish_backward), FLOATS(elu), FLOATS(elu_backward), \
     FLOATS(gelu), FLOATS(gelu_backward), FLOATS(gelu_tanh), FLOATS(gelu_tanh_backward), \
     FLOATS(silu), FLOATS(silu_backward), FLOATS(mish), FLOATS(mish_backward), \

@@ -6,8 +6,11 @@
 
 /* Activations and their gradients; the numbers among an op's attributes are inputs here. */
 #define ACTIVATIONS(X) \
-    X(leaky_relu, 2, 0) X(leaky_relu_backward, 3, 0) X(hardtanh_backward, 4, 0) \
+    X(leaky_relu, 2, 0) X(leaky_relu_backward, 3, 0) \
+    X(hardtanh, 3, 0) X(hardtanh_backward, 4, 0) \
     X(hardsigmoid, 1, 0) X(hardsigmoid_backward, 2, 0) \
+    X(hardshrink, 2, 0) X(softshrink, 2, 0) X(shrink_backward, 3, 0) \
+    X(threshold, 3, 0) X(threshold_backward, 3, 0) \
     X(hardswish, 1, 0) X(hardswish_backward, 2, 0) X(elu, 4, 1) X(elu_backward, 5, 1) \
     X(gelu, 1, 1) X(gelu_backward, 2, 1) X(gelu_tanh, 1, 1) X(gelu_tanh_backward, 2, 1) \
     X(silu, 1, 1) X(silu_backward, 2, 1) X(mish, 1, 1) X(mish_backward, 2, 1) \

@@ -6,7 +6,7 @@ have. With `inplace` the input itself is changed.
 
 from __future__ import annotations
 
-from ferrum import Device, Tensor, empty
+from ferrum import Device, Tensor, empty, sigmoid, tanh
 from ferrum.dtypes import DTypeLike
 from ferrum.errors import ArgumentError
 from ferrum_nn import functional, init
@@ -260,7 +260,7 @@ class Sigmoid(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return 1 / (1 + exp(-x))."""
-        return functional.sigmoid(x)
+        return sigmoid(x)
 
 
 class Tanh(Module):
@@ -268,7 +268,7 @@ class Tanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tanh(x)."""
-        return functional.tanh(x)
+        return tanh(x)
 
 
 class GELU(Module):

@@ -17,12 +17,17 @@ from ferrum_cpu.kernels.elementwise import NUMBER
 _WITH_NUMBERS = {
     "elu": ("elu", ("alpha", "scale", "input_scale")),
     "elu_backward": ("elu_backward", ("alpha", "scale", "input_scale")),
-    "hardtanh": ("clip", ("min_val", "max_val")),
+    "hardshrink": ("hardshrink", ("lambd",)),
+    "hardtanh": ("hardtanh", ("min_val", "max_val")),
     "hardtanh_backward": ("hardtanh_backward", ("min_val", "max_val")),
     "leaky_relu": ("leaky_relu", ("negative_slope",)),
     "leaky_relu_backward": ("leaky_relu_backward", ("negative_slope",)),
+    "shrink_backward": ("shrink_backward", ("lambd",)),
     "softplus": ("softplus", ("beta", "threshold")),
     "softplus_backward": ("softplus_backward", ("beta", "threshold")),
+    "softshrink": ("softshrink", ("lambd",)),
+    "threshold": ("threshold", ("threshold", "value")),
+    "threshold_backward": ("threshold_backward", ("threshold",)),
 }
 _PLAIN = {
     "hardsigmoid": "hardsigmoid",
@@ -38,7 +43,17 @@ _PLAIN = {
     "silu": "silu",
     "silu_backward": "silu_backward",
 }
-_IN_PLACE = ("elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "silu")
+_IN_PLACE = (
+    "elu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "mish",
+    "prelu",
+    "silu",
+    "threshold",
+)
 _GELU = {
     "none": _front.elementwise_kernel(NUMBER["gelu"]),
     "tanh": _front.elementwise_kernel(NUMBER["gelu_tanh"]),

@@ -12,9 +12,10 @@ import warnings
 from typing import Any
 
 import ferrum as fe
-from ferrum import Tensor, sigmoid, tanh
+from ferrum import Tensor
 from ferrum.dtypes import CATEGORY, DTypeLike, float32
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
+from ferrum.methods.axes import one_axis
 from ferrum.methods.elementwise import choose
 from ferrum.ops import copy_
 from ferrum_nn import ops
@@ -80,7 +81,7 @@ def hardtanh(
 ) -> Tensor:
     """Return x, but `min_val` below that and `max_val` above that."""
     _numbers("hardtanh", min_val=min_val, max_val=max_val)
-    if min_val > max_val:
+    if not min_val <= max_val:
         raise ArgumentError(
             f"hardtanh: expected min_val of at most max_val, got {min_val} and {max_val}"
         )
@@ -94,15 +95,13 @@ def hardtanh(
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """Return `value` where x is at most `threshold`, else x; NaN stays NaN."""
-    if inplace:
-        return threshold_(input, threshold, value)
     _tensor("threshold", input)
-    _numbers("threshold", threshold=threshold, value=value)
-    if CATEGORY[input.dtype] == 0:
-        raise DTypeError("threshold: expected integers or floats, got bool")
     if CATEGORY[input.dtype] == 1:
-        threshold, value = int(threshold), int(value)
-    return choose(input <= threshold, value, input)
+        _numbers("threshold", threshold=threshold, value=value)
+        result = choose(input <= int(threshold), int(value), input)
+        return copy_(input, result) if inplace else result
+    function = ops.threshold_ if inplace else ops.threshold
+    return function(input, threshold=threshold, value=value)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -171,18 +170,15 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """Return 0 where |x| is at most `lambd`, else x; NaN stays NaN."""
-    _floats("hardshrink", input)
-    _numbers("hardshrink", lambd=lambd)
-    return choose((input >= -lambd) & (input <= lambd), 0, input)
+    return ops.hardshrink(input, lambd=lambd)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """Return x moved towards 0 by `lambd`: 0 where |x| is at most that."""
-    _floats("softshrink", input)
     _numbers("softshrink", lambd=lambd)
     if not lambd >= 0:
         raise ArgumentError(f"softshrink: expected lambd of at least 0, got {lambd}")
-    return input - input.clamp(-lambd, lambd)
+    return ops.softshrink(input, lambd=lambd)
 
 
 # ---- exponentials below 0
@@ -216,6 +212,16 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 # ---- smooth steps
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return fe.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Return (exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+    return fe.tanh(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -256,7 +262,7 @@ def softsign(input: Tensor) -> Tensor:
 def tanhshrink(input: Tensor) -> Tensor:
     """Return x - tanh(x)."""
     _tensor("tanhshrink", input)
-    return input - tanh(input)
+    return input - fe.tanh(input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
@@ -267,10 +273,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     _floats("glu", input)
     if not input.ndim:
         raise ShapeError("glu: expected at least 1 dimension, got a tensor of none")
-    size = input.size(dim)
-    if size % 2:
-        raise ShapeError(f"glu: expected an even size along dimension {dim}, got {input.shape}")
-    return input.narrow(dim, 0, size // 2) * input.narrow(dim, size // 2, size // 2).sigmoid()
+    return ops.glu(input, axis=one_axis("glu", dim, input.ndim))
 
 
 # ---- along a dimension
@@ -353,7 +356,7 @@ def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Ten
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """Do `threshold` in place."""
-    return copy_(input, _threshold(input, threshold, value))
+    return _threshold(input, threshold, value, True)
 
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
