@@ -4,6 +4,18 @@
 
 #include "base.h"
 
+/* Activations and their gradients; the numbers among an op's attributes are inputs here. */
+#define ACTIVATIONS(X) \
+    X(leaky_relu, 2, 0) X(leaky_relu_backward, 3, 0) \
+    X(hardtanh, 3, 0) X(hardtanh_backward, 4, 0) \
+    X(hardsigmoid, 1, 0) X(hardsigmoid_backward, 2, 0) \
+    X(hardshrink, 2, 0) X(softshrink, 2, 0) X(shrink_backward, 3, 0) \
+    X(threshold, 3, 0) X(threshold_backward, 3, 0) \
+    X(hardswish, 1, 0) X(hardswish_backward, 2, 0) X(elu, 4, 1) X(elu_backward, 5, 1) \
+    X(gelu, 1, 1) X(gelu_backward, 2, 1) X(gelu_tanh, 1, 1) X(gelu_tanh_backward, 2, 1) \
+    X(silu, 1, 1) X(silu_backward, 2, 1) X(mish, 1, 1) X(mish_backward, 2, 1) \
+    X(softplus, 3, 1) X(softplus_backward, 4, 1) X(logsigmoid, 1, 1) X(logsigmoid_backward, 2, 1)
+
 /* name, inputs, and whether an element costs much more than its memory */
 #define ELEMENTWISE(X) \
     X(negative, 1, 0) X(abs, 1, 0) X(sign, 1, 0) X(square, 1, 0) X(relu, 1, 0) \
@@ -20,13 +32,14 @@
     X(equal, 2, 0) X(not_equal, 2, 0) X(less, 2, 0) X(less_equal, 2, 0) \
     X(greater, 2, 0) X(greater_equal, 2, 0) \
     X(logical_and, 2, 0) X(logical_or, 2, 0) X(logical_xor, 2, 0) \
-    X(where, 3, 0) X(clip, 3, 0)
+    X(where, 3, 0) X(clip, 3, 0) \
+    ACTIVATIONS(X)
 
 #define X(name, inputs, heavy) OP_##name,
 enum { ELEMENTWISE(X) ELEMENTWISE_OPS };
 #undef X
 
-#define MAX_INPUTS 3
+#define MAX_INPUTS 5
 
 /* Compute n elements; operands lie dense, and the output may be one of the inputs. */
 typedef void (*Loop)(void *out, const void *const *in, intptr_t n);

@@ -282,6 +282,7 @@ LOOP3(loop_clip, f32, f32, CLIP) LOOP3(loop_clip, f64, f64, CLIP)
         [F16] = {loop_where_i16, F16, F16}, [BF16] = {loop_where_i16, BF16, BF16}, \
         [F32] = {loop_where_i32, F32, F32}, [F64] = {loop_where_i64, F64, F64}}, \
     NUMBERS(clip), \
+    ACTIVATIONS_TABLE \
 }
 #define MAXIMA(op, of_bool) \
     [OP_##op] = {[BOOL] = {loop_##of_bool##_b8, BOOL, BOOL}, OF_WHOLE(op), OF_REAL(op)}

@@ -25,6 +25,7 @@ typedef double f64;
 #include "convert.h"
 #include "functions.h"
 #include "loops.h"
+#include "activations_loops.h"
 #include "gemm_loops.h"
 #include "losses_loops.h"
 #include "random_loops.h"

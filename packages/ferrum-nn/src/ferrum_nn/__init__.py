@@ -10,12 +10,11 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, ops, optim
+from ferrum_nn import data, functional, init, ops, optim, utils
 from ferrum_nn.activation import (
     CELU,
     ELU,
     GELU,
-    GLU,
     SELU,
     Hardshrink,
     Hardsigmoid,
@@ -23,7 +22,6 @@ from ferrum_nn.activation import (
     Hardtanh,
     LeakyReLU,
     LogSigmoid,
-    LogSoftmax,
     Mish,
     PReLU,
     ReLU,
@@ -31,9 +29,6 @@ from ferrum_nn.activation import (
     RReLU,
     Sigmoid,
     SiLU,
-    Softmax,
-    Softmax2d,
-    Softmin,
     Softplus,
     Softshrink,
     Softsign,
@@ -41,7 +36,8 @@ from ferrum_nn.activation import (
     Tanhshrink,
     Threshold,
 )
-from ferrum_nn.containers import Sequential
+from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.distance import CosineSimilarity, PairwiseDistance
 from ferrum_nn.dropout import (
     AlphaDropout,
@@ -51,10 +47,6 @@ from ferrum_nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
-from ferrum_nn import data, functional, init, ops, optim, utils
-from ferrum_nn.activation import ReLU, Sigmoid, Tanh
-from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownKeyError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import (
@@ -126,21 +118,21 @@ __all__ = [
     "MarginRankingLoss",
     "Mish",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
-    "ModuleDict",
-    "ModuleList",
     "NameTakenError",
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",
-    "ParameterDict",
-    "ParameterList",
     "ReLU",
     "ReLU6",
     "SELU",

@@ -1,114 +1,115 @@
-"""Activations: functions of each element, or of the elements along an axis."""
+"""Activations: functions of each element, without parameters but for PReLU's.
+
+The formulas are those of the functions in `ferrum_nn.functional`, whose names and arguments these
+have. With `inplace` the input itself is changed.
+"""
 
 from __future__ import annotations
 
-from ferrum import Device, Tensor, full, sigmoid, tanh
+from ferrum import Device, Tensor, empty, sigmoid, tanh
 from ferrum.dtypes import DTypeLike
-from ferrum.errors import ShapeError
-from ferrum_nn import functional
+from ferrum.errors import ArgumentError
+from ferrum_nn import functional, init
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 
 
-def _inplace(inplace: bool, *parts: str) -> str:
-    return ", ".join([*parts, *(["inplace=True"] if inplace else [])])
-
-
 class _InPlace(Module):
-    """An activation whose only argument is whether it changes its input."""
+    """An activation whose one argument is `inplace`."""
 
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
     def extra_repr(self) -> str:
         """Return "inplace=True" if that is so."""
-        return _inplace(self.inplace)
+        return "inplace=True" if self.inplace else ""
+
+    def _also(self) -> str:
+        """Return the same, for the end of a list."""
+        return ", inplace=True" if self.inplace else ""
+
+
+# ---- pieces of straight lines
 
 
 class ReLU(_InPlace):
-    """Apply max(x, 0) to each element; NaN stays NaN. With `inplace` x itself is changed."""
+    """Apply max(x, 0) to each element; NaN stays NaN."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return max(x, 0)."""
-        return Tensor.relu_(x) if self.inplace else Tensor.relu(x)
+        return functional.relu(x, self.inplace)
 
 
-class ReLU6(_InPlace):
+class Hardtanh(_InPlace):
+    """Apply min(max(x, min_val), max_val) to each element; max_val must be above min_val."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        if not max_val > min_val:
+            raise ArgumentError(
+                f"Hardtanh: expected max_val above min_val, got {max_val} and {min_val}"
+            )
+        self.min_val = min_val
+        self.max_val = max_val
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x between the bounds."""
+        return functional.hardtanh(x, self.min_val, self.max_val, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the bounds."""
+        return f"min_val={self.min_val}, max_val={self.max_val}{self._also()}"
+
+
+class ReLU6(Hardtanh):
     """Apply min(max(x, 0), 6) to each element."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return min(max(x, 0), 6)."""
-        return functional.relu6(x, self.inplace)
-
-
-class SELU(_InPlace):
-    """Apply s x where x > 0, else s a (exp(x) - 1); a and s keep mean 0 and variance 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.selu` of x."""
-        return functional.selu(x, self.inplace)
-
-
-class SiLU(_InPlace):
-    """Apply x sigmoid(x) to each element."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x sigmoid(x)."""
-        return functional.silu(x, self.inplace)
-
-
-class Mish(_InPlace):
-    """Apply x tanh(log(1 + exp(x))) to each element."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.mish` of x."""
-        return functional.mish(x, self.inplace)
-
-
-class Hardsigmoid(_InPlace):
-    """Apply min(max(x + 3, 0), 6) / 6 to each element."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.hardsigmoid` of x."""
-        return functional.hardsigmoid(x, self.inplace)
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(0.0, 6.0, inplace)
 
     def extra_repr(self) -> str:
-        """Return nothing."""
-        return ""
+        """Return "inplace=True" if that is so."""
+        return _InPlace.extra_repr(self)
 
 
-class Hardswish(_InPlace):
-    """Apply x min(max(x + 3, 0), 6) / 6 to each element."""
+class Threshold(_InPlace):
+    """Put `value` where x is at most `threshold`."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        self.threshold = threshold
+        self.value = value
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.hardswish` of x."""
-        return functional.hardswish(x, self.inplace)
+        """Return x where it is above the threshold, else the value."""
+        return functional.threshold(x, self.threshold, self.value, self.inplace)
 
     def extra_repr(self) -> str:
-        """Return nothing."""
-        return ""
+        """Return the numbers."""
+        return f"threshold={self.threshold}, value={self.value}{self._also()}"
 
 
-class LeakyReLU(Module):
-    """Apply x where x > 0, else `negative_slope` x."""
+class LeakyReLU(_InPlace):
+    """Apply x where it is above 0, else negative_slope · x."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self.negative_slope = negative_slope
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.leaky_relu` of x."""
+        """Return x where it is above 0, else negative_slope · x."""
         return functional.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the slope."""
-        return _inplace(self.inplace, f"negative_slope={self.negative_slope}")
+        return f"negative_slope={self.negative_slope}{self._also()}"
 
 
 class PReLU(Module):
-    """Apply x where x > 0, else weight x. The `weight`, (num_parameters,), is learned.
+    """Apply x where it is above 0, else a · x, where the parameter `weight` is a.
 
-    There is one for all, or one for each channel of x (n, c, ...).
+    It is one number, or with `num_parameters` > 1 one for each channel of (n, channels, ...); all
+    begin as `init`. Source: He et al., "Delving Deep into Rectifiers", 2015.
     """
 
     def __init__(
@@ -120,167 +121,138 @@ class PReLU(Module):
     ) -> None:
         self.num_parameters = num_parameters
         self.init = init
-        self.weight = Parameter(full((num_parameters,), float(init), device=device, dtype=dtype))
+        self.weight = Parameter(empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to `init` again."""
+        init.constant_(self.weight, self.init)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.prelu` of x."""
+        """Return x where it is above 0, else a · x."""
         return functional.prelu(x, self.weight)
 
     def extra_repr(self) -> str:
-        """Return how many slopes there are."""
+        """Return how many parameters there are."""
         return f"num_parameters={self.num_parameters}"
 
 
-class RReLU(Module):
-    """Apply x where x > 0, else a x; a is drawn from `lower` to `upper`, their mean in eval."""
+class RReLU(_InPlace):
+    """Apply x where it is above 0, else r · x.
 
-    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+    In training each element draws its r between `lower` and `upper`, from FERRUM's default
+    generator; in evaluation r is their mean.
+    """
+
+    def __init__(
+        self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False
+    ) -> None:
         self.lower = lower
         self.upper = upper
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.rrelu` of x."""
+        """Return x where it is above 0, else r · x."""
         return functional.rrelu(x, self.lower, self.upper, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the bounds."""
-        return _inplace(self.inplace, f"lower={self.lower}", f"upper={self.upper}")
+        return f"lower={self.lower}, upper={self.upper}{self._also()}"
 
 
-class ELU(Module):
-    """Apply x where x > 0, else `alpha` (exp(x) - 1)."""
-
-    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        self.alpha = alpha
-        self.inplace = inplace
+class Hardsigmoid(_InPlace):
+    """Apply min(max(x + 3, 0), 6) / 6 to each element."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.elu` of x."""
-        return functional.elu(x, self.alpha, self.inplace)
+        """Return min(max(x + 3, 0), 6) / 6."""
+        return functional.hardsigmoid(x, self.inplace)
 
-    def extra_repr(self) -> str:
-        """Return alpha."""
-        return _inplace(self.inplace, f"alpha={self.alpha}")
+    extra_repr = Module.extra_repr  # as in PyTorch, it does not say `inplace`
 
 
-class CELU(ELU):
-    """Apply x where x > 0, else `alpha` (exp(x / alpha) - 1)."""
+class Hardswish(_InPlace):
+    """Apply x min(max(x + 3, 0), 6) / 6 to each element."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.celu` of x."""
-        return functional.celu(x, self.alpha, self.inplace)
+        """Return x min(max(x + 3, 0), 6) / 6."""
+        return functional.hardswish(x, self.inplace)
 
-
-class GELU(Module):
-    """Apply x Φ(x), Φ the normal distribution, or what `approximate` "tanh" makes of it."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.gelu` of x."""
-        return functional.gelu(x, self.approximate)
-
-    def extra_repr(self) -> str:
-        """Return the form."""
-        return f"approximate={self.approximate!r}"
-
-
-class Hardtanh(Module):
-    """Apply x between `min_val` and `max_val`, and these outside."""
-
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
-        self.min_val = min_val
-        self.max_val = max_val
-        self.inplace = inplace
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.hardtanh` of x."""
-        return functional.hardtanh(x, self.min_val, self.max_val, self.inplace)
-
-    def extra_repr(self) -> str:
-        """Return the bounds."""
-        return _inplace(self.inplace, f"min_val={self.min_val}", f"max_val={self.max_val}")
+    extra_repr = Module.extra_repr
 
 
 class Hardshrink(Module):
-    """Apply x where |x| > `lambd`, else 0."""
+    """Put 0 where |x| is at most `lambd`."""
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = lambd
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.hardshrink` of x."""
+        """Return x where |x| is above lambd, else 0."""
         return functional.hardshrink(x, self.lambd)
 
     def extra_repr(self) -> str:
         """Return lambd."""
-        return f"{self.lambd}"
+        return str(self.lambd)
 
 
-class Softshrink(Hardshrink):
-    """Move x towards 0 by `lambd`, and to 0 where that would pass it."""
+class Softshrink(Module):
+    """Move each element towards 0 by `lambd`."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = lambd
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.softshrink` of x."""
+        """Return x moved towards 0 by lambd."""
         return functional.softshrink(x, self.lambd)
 
-
-class Softplus(Module):
-    """Apply log(1 + exp(beta x)) / beta, or x where beta x > `threshold`."""
-
-    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = beta
-        self.threshold = threshold
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.softplus` of x."""
-        return functional.softplus(x, self.beta, self.threshold)
-
     def extra_repr(self) -> str:
-        """Return beta and the threshold."""
-        return f"beta={self.beta}, threshold={self.threshold}"
+        """Return lambd."""
+        return str(self.lambd)
 
 
-class Threshold(Module):
-    """Apply x where x > `threshold`, else `value`."""
+# ---- exponentials below 0
 
-    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        self.threshold = threshold
-        self.value = value
+
+class _WithAlpha(_InPlace):
+    """An activation of `alpha`."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = alpha
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.threshold` of x."""
-        return functional.threshold(x, self.threshold, self.value, self.inplace)
-
     def extra_repr(self) -> str:
-        """Return the threshold and the value."""
-        return _inplace(self.inplace, f"threshold={self.threshold}", f"value={self.value}")
+        """Return alpha."""
+        return f"alpha={self.alpha}{self._also()}"
 
 
-class GLU(Module):
-    """Return a sigmoid(b), a and b the halves of x along `dim`."""
+class ELU(_WithAlpha):
+    """Apply x where it is above 0, else alpha · (exp(x) - 1).
 
-    def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.glu` of x."""
-        return functional.glu(x, self.dim)
-
-    def extra_repr(self) -> str:
-        """Return the axis."""
-        return f"dim={self.dim}"
-
-
-class Tanh(Module):
-    """Apply tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)) to each element."""
+    Source: Clevert et al., "Fast and Accurate Deep Network Learning by ELUs", 2015.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return tanh(x)."""
-        return tanh(x)
+        """Return x where it is above 0, else alpha · (exp(x) - 1)."""
+        return functional.elu(x, self.alpha, self.inplace)
+
+
+class CELU(_WithAlpha):
+    """Apply x where it is above 0, else alpha · (exp(x / alpha) - 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x where it is above 0, else alpha · (exp(x / alpha) - 1)."""
+        return functional.celu(x, self.alpha, self.inplace)
+
+
+class SELU(_InPlace):
+    """Apply scale · elu(x, alpha), with the two numbers that keep mean 0 and variance 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scale · elu(x, alpha)."""
+        return functional.selu(x, self.inplace)
+
+
+# ---- smooth steps
 
 
 class Sigmoid(Module):
@@ -291,11 +263,66 @@ class Sigmoid(Module):
         return sigmoid(x)
 
 
+class Tanh(Module):
+    """Apply tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)) to each element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tanh(x)."""
+        return tanh(x)
+
+
+class GELU(Module):
+    """Apply x Φ(x), with the normal distribution's Φ; `approximate` is "none" or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x Φ(x)."""
+        return functional.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        """Return how Φ is computed."""
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(_InPlace):
+    """Apply x sigmoid(x) to each element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x sigmoid(x)."""
+        return functional.silu(x, self.inplace)
+
+
+class Mish(_InPlace):
+    """Apply x tanh(softplus(x)) to each element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x tanh(softplus(x))."""
+        return functional.mish(x, self.inplace)
+
+
+class Softplus(Module):
+    """Apply log(1 + exp(beta · x)) / beta; x itself above the `threshold` of beta · x."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return log(1 + exp(beta · x)) / beta."""
+        return functional.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        """Return the numbers."""
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
 class LogSigmoid(Module):
     """Apply log(1 / (1 + exp(-x))) to each element."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `functional.logsigmoid` of x."""
+        """Return log(sigmoid(x))."""
         return functional.logsigmoid(x)
 
 
@@ -313,48 +340,3 @@ class Tanhshrink(Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x - tanh(x)."""
         return functional.tanhshrink(x)
-
-
-class Softmax(Module):
-    """Return exp(x) / ∑exp(x) along `dim`."""
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the softmax of x."""
-        return functional.softmax(x, self.dim)
-
-    def extra_repr(self) -> str:
-        """Return the axis."""
-        return f"dim={self.dim}"
-
-
-class LogSoftmax(Softmax):
-    """Return x - log ∑exp(x) along `dim`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logarithm of the softmax of x."""
-        return functional.log_softmax(x, self.dim)
-
-    def extra_repr(self) -> str:
-        """Return nothing."""
-        return f"dim={self.dim}"
-
-
-class Softmin(Softmax):
-    """Return exp(-x) / ∑exp(-x) along `dim`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the softmin of x."""
-        return functional.softmin(x, self.dim)
-
-
-class Softmax2d(Module):
-    """Return the softmax over the channels of images (n, c, h, w) or (c, h, w)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the softmax of x over its channels."""
-        if x.ndim not in (3, 4):
-            raise ShapeError(f"Softmax2d: expected (n, c, h, w) or (c, h, w), got {x.shape}")
-        return functional.softmax(x, -3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ferrum.backend import Kernels, as_kernel
 from ferrum_cpu.kernels import (
+    activations,
     elementwise,
     indexing,
     losses,
@@ -17,6 +18,7 @@ from ferrum_cpu.kernels import (
 )
 
 FAMILIES = (
+    activations,
     elementwise,
     indexing,
     losses,

@@ -24,6 +24,8 @@ def kernels() -> dict[str, Kernel]:
     """Return the kernels by op name."""
     found: dict[str, Kernel] = {}
     for name, number in NUMBER.items():
+        if f"core.{name}" not in OPS:
+            continue  # an activation of ferrum_nn
         found[f"core.{name}"] = Kernel(_front.elementwise_kernel(number), checked=True)
         if f"core.{name}_" in OPS:
             found[f"core.{name}_"] = Kernel(_front.in_place_kernel(number), checked=True)

@@ -1,20 +1,24 @@
 """Activations as functions.
 
-Where a function has pieces, the piece that is not used gets an input that it can take: the gradient
-of what `where` leaves out is 0 times that piece's, and 0 times infinity is no number. At a point
-where two pieces meet the gradient is PyTorch's.
+Those that take `inplace` write the result into their input and return it, as do those whose names
+end in an underscore. What is no tensor raises OperandError, and a dtype that a function is not for
+DTypeError; where PyTorch takes integers, so do these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import pi, sqrt
+import math
+import warnings
+from typing import Any
 
 import ferrum as fe
-from ferrum import Generator, Tensor, is_grad_enabled, sigmoid, tanh
-from ferrum.dtypes import DTypeLike, is_floating
+from ferrum import Tensor
+from ferrum.dtypes import CATEGORY, DTypeLike, float32
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
-from ferrum.ops import where
+from ferrum.methods.axes import one_axis
+from ferrum.methods.elementwise import choose
+from ferrum.ops import copy_
+from ferrum_nn import ops
 
 __all__ = [
     "celu",
@@ -55,31 +59,11 @@ __all__ = [
     "threshold_",
 ]
 
-# arXiv:1706.02515, to the digits of a float64
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+# Klambauer et al., "Self-Normalizing Neural Networks", 2017: the fixed point of mean 0, variance 1
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 
 
-def _check(name: str, *tensors: Tensor) -> None:
-    for each in tensors:
-        if not isinstance(each, Tensor):
-            raise OperandError(
-                f"{name}: expected a tensor, got {type(each).__name__}; make one with "
-                f"fe.tensor(...)"
-            )
-        if not is_floating(each.dtype):
-            raise DTypeError(f"{name}: expected a floating-point tensor, got {each.dtype.name}")
-
-
-def _apply(name: str, function: Callable[[Tensor], Tensor], x: Tensor, inplace: bool) -> Tensor:
-    """Return function(x), or write it into x."""
-    _check(name, x)
-    if not inplace:
-        return function(x)
-    # what the function keeps for its gradient must not be written over
-    return x.copy_(function(x.clone() if x.requires_grad and is_grad_enabled() else x))
-
-
-# ---- pieces of lines
+# ---- pieces of straight lines
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -87,55 +71,65 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return Tensor.relu_(input) if inplace else Tensor.relu(input)
 
 
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return min(max(x, 0), 6)."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """Return x between `min_val` and `max_val`, and these outside."""
-    if min_val > max_val:
-        raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
-    return _apply("hardtanh", lambda x: _between(x, min_val, max_val), input, inplace)
+    """Return x, but `min_val` below that and `max_val` above that."""
+    _numbers("hardtanh", min_val=min_val, max_val=max_val)
+    if not min_val <= max_val:
+        raise ArgumentError(
+            f"hardtanh: expected min_val of at most max_val, got {min_val} and {max_val}"
+        )
+    _tensor("hardtanh", input)
+    if CATEGORY[input.dtype] == 1:
+        low, high = int(min_val), int(max_val)
+        return input.clamp_(low, high) if inplace else input.clamp(low, high)
+    function = ops.hardtanh_ if inplace else ops.hardtanh
+    return function(input, min_val=min_val, max_val=max_val)
 
 
-def _between(x: Tensor, low: float, high: float) -> Tensor:
-    return where(x <= low, low, where(x >= high, high, x))
-
-
-def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return min(max(x, 0), 6)."""
-    return _apply("relu6", lambda x: _between(x, 0.0, 6.0), input, inplace)
-
-
-def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return min(max(x + 3, 0), 6) / 6."""
-    return _apply("hardsigmoid", lambda x: _between(x + 3, 0.0, 6.0) / 6, input, inplace)
-
-
-def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return x min(max(x + 3, 0), 6) / 6 (arXiv:1905.02244)."""
-    return _apply("hardswish", lambda x: x * _between(x + 3, 0.0, 6.0) / 6, input, inplace)
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """Return `value` where x is at most `threshold`, else x; NaN stays NaN."""
+    _tensor("threshold", input)
+    if CATEGORY[input.dtype] == 1:
+        _numbers("threshold", threshold=threshold, value=value)
+        result = choose(input <= int(threshold), int(value), input)
+        return copy_(input, result) if inplace else result
+    function = ops.threshold_ if inplace else ops.threshold
+    return function(input, threshold=threshold, value=value)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """Return x where x > 0, else `negative_slope` x."""
-    return _apply("leaky_relu", lambda x: where(x > 0, x, x * negative_slope), input, inplace)
+    """Return x where it is above 0, else negative_slope · x."""
+    function = ops.leaky_relu_ if inplace else ops.leaky_relu
+    return function(input, negative_slope=negative_slope)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """Return x where x > 0, else weight x (arXiv:1502.01852).
+    """Return x where it is above 0, else weight · x.
 
-    `weight` has one element, or one for each channel: (c,) for x (n, c, ...).
+    The weight is one number, () or (1,), or (channels,) for an x of (n, channels, ...).
     """
-    _check("prelu", input, weight)
-    if weight.dtype is not input.dtype:
-        raise DTypeError(f"prelu: expected a weight of {input.dtype.name}, got {weight.dtype.name}")
-    channels = input.shape[1] if input.ndim > 1 else 1
-    if weight.ndim > 1 or (weight.numel() != 1 and weight.numel() != channels):
-        raise ShapeError(
-            f"prelu: expected a weight of 1 element or of {channels}, one a channel, got "
-            f"{weight.shape}"
-        )
-    axes = (1, -1, *[1] * (input.ndim - 2)) if input.ndim > 1 else (1,) * input.ndim
-    return where(input > 0, input, weight.reshape(axes) * input)
+    _tensor("prelu", input)
+    _tensor("prelu", weight)
+    if weight.ndim > 1:
+        raise ShapeError(f"prelu: expected a weight of at most 1 dimension, got {weight.shape}")
+    if weight.numel() != 1:
+        channels = input.shape[1] if input.ndim > 1 else 1
+        if weight.shape[0] != channels or not input.ndim:
+            raise ShapeError(
+                f"prelu: expected a weight of 1 number or of {channels}, one for each channel of "
+                f"{input.shape}, got {weight.shape[0]}"
+            )
+        weight = weight.reshape(-1, *(1,) * (input.ndim - 2))
+    elif input.ndim < weight.ndim:
+        weight = weight.reshape(())
+    return ops.prelu(input, weight)
 
 
 def rrelu(
@@ -144,228 +138,271 @@ def rrelu(
     upper: float = 1 / 3,
     training: bool = False,
     inplace: bool = False,
-    *,
-    generator: Generator | None = None,
 ) -> Tensor:
-    """Return x where x > 0, else a x, a drawn from `lower` to `upper` for each element.
+    """Return x where it is above 0, else r · x.
 
-    Unless `training`, a is the mean of the two (arXiv:1505.00853). The draws are from `generator`,
-    or else from FERRUM's own.
+    In training each element draws its r between `lower` and `upper`, from FERRUM's default
+    generator; else r is their mean. Source: Xu et al., "Empirical Evaluation of Rectified
+    Activations in Convolution Network", 2015.
     """
-    _check("rrelu", input)
-    if not lower <= upper:
-        raise ArgumentError(f"rrelu: expected lower <= upper, got {lower} and {upper}")
+    _tensor("rrelu", input)
+    _numbers("rrelu", lower=lower, upper=upper)
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
+        raise ArgumentError(
+            f"rrelu: expected finite lower and upper with lower <= upper, got {lower} and {upper}"
+        )
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-
-    def draw(x: Tensor) -> Tensor:
-        slope = fe.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-        return where(x > 0, x, x * (slope * (upper - lower) + lower))
-
-    return _apply("rrelu", draw, input, inplace)
+    _floats("rrelu", input)
+    slopes = fe.rand_like(input) * (upper - lower) + lower
+    return (ops.prelu_ if inplace else ops.prelu)(input, slopes)
 
 
-def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """Return x where x > `threshold`, else `value`."""
-    return _apply("threshold", lambda x: where(x <= threshold, value, x), input, inplace)
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return min(max(x + 3, 0), 6) / 6."""
+    return ops.hardsigmoid_(input) if inplace else ops.hardsigmoid(input)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x min(max(x + 3, 0), 6) / 6."""
+    return ops.hardswish_(input) if inplace else ops.hardswish(input)
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """Return x where |x| > `lambd`, else 0."""
-    _check("hardshrink", input)
-    return where((input >= -lambd) & (input <= lambd), 0.0, input)
+    """Return 0 where |x| is at most `lambd`, else x; NaN stays NaN."""
+    return ops.hardshrink(input, lambd=lambd)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """Return x moved towards 0 by `lambd`, and 0 where that would pass it."""
-    _check("softshrink", input)
+    """Return x moved towards 0 by `lambd`: 0 where |x| is at most that."""
+    _numbers("softshrink", lambd=lambd)
     if not lambd >= 0:
         raise ArgumentError(f"softshrink: expected lambd of at least 0, got {lambd}")
-    inner = where(input < -lambd, input + lambd, input * 0)  # 0, or NaN for NaN
-    return where(input > lambd, input - lambd, inner)
+    return ops.softshrink(input, lambd=lambd)
 
 
-# ---- exponentials
-
-
-def _elu(x: Tensor, alpha: float, scale: float, inner: float) -> Tensor:
-    """Return scale x where x > 0, else scale alpha (exp(inner x) - 1)."""
-    low = where(x > 0, 0.0, x)
-    return where(x > 0, x * scale, (low * inner).expm1() * (alpha * scale))
+# ---- exponentials below 0
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """Return x where x > 0, else `alpha` (exp(x) - 1) (arXiv:1511.07289)."""
-    return _apply("elu", lambda x: _elu(x, alpha, 1.0, 1.0), input, inplace)
+    """Return x where it is above 0, else alpha · (exp(x) - 1)."""
+    function = ops.elu_ if inplace else ops.elu
+    return function(input, alpha=alpha, scale=1.0, input_scale=1.0)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return s x where x > 0, else s a (exp(x) - 1), with a = 1.6733 and s = 1.0507.
+    """Return scale · elu(x, alpha), with alpha = 1.67326... and scale = 1.05070...
 
-    They keep mean 0 and variance 1 from layer to layer (arXiv:1706.02515).
+    Source: Klambauer et al., "Self-Normalizing Neural Networks", 2017.
     """
-    return _apply("selu", lambda x: _elu(x, SELU_ALPHA, SELU_SCALE, 1.0), input, inplace)
+    function = ops.elu_ if inplace else ops.elu
+    return function(input, alpha=SELU_ALPHA, scale=SELU_SCALE, input_scale=1.0)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """Return x where x > 0, else `alpha` (exp(x / alpha) - 1) (arXiv:1704.07483)."""
-    if not alpha:
-        raise ArgumentError("celu: expected an alpha that is not 0")
-    return _apply("celu", lambda x: _elu(x, alpha, 1.0, 1 / alpha), input, inplace)
+    """Return x where it is above 0, else alpha · (exp(x / alpha) - 1).
+
+    Source: Barron, "Continuously Differentiable Exponential Linear Units", 2017.
+    """
+    _numbers("celu", alpha=alpha)
+    if alpha == 0:
+        raise ArgumentError("celu: expected an alpha other than 0")
+    function = ops.elu_ if inplace else ops.elu
+    return function(input, alpha=alpha, scale=1.0, input_scale=1 / alpha)
+
+
+# ---- smooth steps
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return fe.sigmoid(input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Return (exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+    return fe.tanh(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """Return x Φ(x), Φ the normal distribution (arXiv:1606.08415).
+    """Return x Φ(x), with the normal distribution's Φ(x) = (1 + erf(x / √2)) / 2.
 
-    With `approximate` "tanh" it is x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+    With approximate="tanh" Φ(x) is (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2. Source of both:
+    Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
     """
-    _check("gelu", input)
-    if approximate == "none":
-        return input * ((input * sqrt(0.5)).erf() + 1) * 0.5
-    if approximate != "tanh":
-        raise ArgumentError(f"gelu: expected approximate 'none' or 'tanh', got {approximate!r}")
-    inner = (input + input * input * input * 0.044715) * sqrt(2 / pi)
-    return input * (inner.tanh() + 1) * 0.5
+    return ops.gelu(input, approximate=approximate)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return x sigmoid(x) (arXiv:1702.03118)."""
-    return _apply("silu", lambda x: x * x.sigmoid(), input, inplace)
-
-
-def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Return log(1 + exp(beta x)) / beta, or x where beta x > `threshold`."""
-    _check("softplus", input)
-    scaled = input * beta
-    return where(scaled > threshold, input, -logsigmoid(-scaled) / beta)
+    """Return x sigmoid(x)."""
+    return ops.silu_(input) if inplace else ops.silu(input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return x tanh(log(1 + exp(x))) (arXiv:1908.08681)."""
-    return _apply("mish", lambda x: x * softplus(x).tanh(), input, inplace)
+    """Return x tanh(softplus(x)). Source: Misra, "Mish", 2019."""
+    return ops.mish_(input) if inplace else ops.mish(input)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return log(1 + exp(beta · x)) / beta, or x where beta · x is above `threshold`."""
+    return ops.softplus(input, beta=beta, threshold=threshold)
 
 
 def logsigmoid(input: Tensor) -> Tensor:
-    """Return log(1 / (1 + exp(-x))), also where exp(-x) would be too large."""
-    _check("logsigmoid", input)
-    below = input < 0
-    low, high = where(below, input, 0.0), where(below, 0.0, input)
-    return where(below, low - low.exp().log1p(), -((-high).exp().log1p()))
+    """Return log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))."""
+    return ops.logsigmoid(input)
 
 
 def softsign(input: Tensor) -> Tensor:
     """Return x / (1 + |x|)."""
-    _check("softsign", input)
+    _tensor("softsign", input)
     return input / (input.abs() + 1)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
     """Return x - tanh(x)."""
-    _check("tanhshrink", input)
-    return input - input.tanh()
+    _tensor("tanhshrink", input)
+    return input - fe.tanh(input)
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """Return a sigmoid(b), a and b the halves of x along `dim` (arXiv:1612.08083)."""
-    _check("glu", input)
+    """Return a sigmoid(b), where a and b are the halves of x along `dim`.
+
+    Source: Dauphin et al., "Language Modeling with Gated Convolutional Networks", 2016.
+    """
+    _floats("glu", input)
     if not input.ndim:
-        raise ShapeError("glu: expected a tensor of at least one axis, got a 0-d one")
-    size = input.size(dim)
-    if size % 2:
-        raise ShapeError(f"glu: expected an even size along dim {dim}, got {input.shape}")
-    return input.narrow(dim, 0, size // 2) * input.narrow(dim, size // 2, size // 2).sigmoid()
+        raise ShapeError("glu: expected at least 1 dimension, got a tensor of none")
+    return ops.glu(input, axis=one_axis("glu", dim, input.ndim))
 
 
-# ---- along an axis
+# ---- along a dimension
 
 
-def softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return exp(x) / ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return fe.softmax(input, dim, dtype)
+def softmax(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Return exp(x) / ∑exp(x) along `dim`, of x cast to `dtype` if one is given.
+
+    Without `dim` it is chosen as PyTorch chooses it, with a warning: 0 for a tensor of 0, 1 or 3
+    dimensions, else 1.
+    """
+    return fe.softmax(input, _dim("softmax", input, dim), dtype)
 
 
-def log_softmax(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return x - log ∑exp(x) along `dim`, of x cast to `dtype` if one is given."""
-    return fe.log_softmax(input, dim, dtype)
+def log_softmax(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Return x - log ∑exp(x) along `dim`, of x cast to `dtype` if one is given.
+
+    Without `dim` it is chosen as `softmax` does.
+    """
+    return fe.log_softmax(input, _dim("log_softmax", input, dim), dtype)
 
 
-def softmin(input: Tensor, dim: int, *, dtype: DTypeLike | None = None) -> Tensor:
-    """Return exp(-x) / ∑exp(-x) along `dim`, of x cast to `dtype` if one is given."""
-    _check("softmin", input)
-    return fe.softmax(-input, dim, dtype)
+def softmin(input: Tensor, dim: int | None = None, *, dtype: DTypeLike | None = None) -> Tensor:
+    """Return softmax(-x) along `dim`. Without `dim` it is chosen as `softmax` does."""
+    _tensor("softmin", input)
+    return fe.softmax(-input, _dim("softmin", input, dim), dtype)
 
 
 def gumbel_softmax(
-    logits: Tensor,
-    tau: float = 1.0,
-    hard: bool = False,
-    dim: int = -1,
-    *,
-    generator: Generator | None = None,
+    logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:
-    """Return softmax((logits + G) / tau) along `dim`, G from the Gumbel distribution.
+    """Return softmax((x + e) / tau) along `dim`, with e from the Gumbel distribution.
 
-    With `hard` the result is 1 at the largest and 0 elsewhere, with the gradient of the soft one
-    (arXiv:1611.01144, arXiv:1611.00712).
+    e is drawn from FERRUM's default generator. If `hard`, the result is 1 at the largest and 0
+    elsewhere, with the gradient that it would have otherwise. `eps` has no effect. Sources: Jang et
+    al., "Categorical Reparameterization with Gumbel-Softmax", and Maddison et al., "The Concrete
+    Distribution", both 2016.
     """
-    _check("gumbel_softmax", logits)
-    if not tau > 0:
-        raise ArgumentError(f"gumbel_softmax: expected tau above 0, got {tau}")
-    draws = fe.rand(logits.shape, dtype=logits.dtype, device=logits.device, generator=generator)
-    noise = -((-(1 - draws).log()).clamp_min(1e-30).log())  # 1 - draws is from (0, 1]
-    soft = ((logits + noise) / tau).softmax(dim)
+    _floats("gumbel_softmax", logits)
+    _numbers("gumbel_softmax", tau=tau)
+    wide = float32 if logits.dtype.itemsize == 2 else logits.dtype
+    # -log(1 - u) is exponential; of u = 0 it would be 0, and its logarithm infinite
+    waiting = -(-fe.rand_like(logits, dtype=wide)).log1p()
+    noise = -waiting.clamp_min(2.0**-126).log()
+    soft = ((logits + noise.to(logits.dtype)) / tau).softmax(dim)
     if not hard:
         return soft
-    largest = soft.argmax(dim=dim, keepdim=True)
-    one = fe.zeros_like(soft).scatter_add(dim, largest, fe.ones_like(soft))
-    return one - soft.detach() + soft
+    if not soft.ndim:
+        return soft - soft.detach() + 1
+    places = fe.arange(soft.size(dim), device=soft.device)
+    shape = [1] * soft.ndim
+    shape[dim] = -1
+    picked = places.reshape(shape) == soft.detach().argmax(dim, keepdim=True)
+    return picked.to(soft.dtype) - soft.detach() + soft
+
+
+def _dim(name: str, input: Tensor, dim: int | None) -> int:
+    """Return `dim`, or for None the one that PyTorch chooses."""
+    _tensor(name, input)
+    if dim is not None:
+        return dim
+    warnings.warn(f"{name}: expected dim; without it one is chosen by rank", stacklevel=3)
+    return 0 if input.ndim in (0, 1, 3) else 1
 
 
 # ---- in place
 
+_threshold = threshold  # which an argument hides
+
 
 def relu_(input: Tensor) -> Tensor:
-    """Write max(x, 0) into x."""
-    return relu(input, inplace=True)
+    """Do `relu` in place."""
+    return relu(input, True)
 
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """Write `hardtanh` of x into x."""
-    return hardtanh(input, min_val, max_val, inplace=True)
-
-
-def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Write `leaky_relu` of x into x."""
-    return leaky_relu(input, negative_slope, inplace=True)
-
-
-def rrelu_(
-    input: Tensor,
-    lower: float = 1 / 8,
-    upper: float = 1 / 3,
-    training: bool = False,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Write `rrelu` of x into x."""
-    return rrelu(input, lower, upper, training, inplace=True, generator=generator)
+    """Do `hardtanh` in place."""
+    return hardtanh(input, min_val, max_val, True)
 
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
-    """Write `threshold` of x into x."""
-    return _apply("threshold_", lambda x: where(x <= threshold, value, x), input, True)
+    """Do `threshold` in place."""
+    return _threshold(input, threshold, value, True)
+
+
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """Do `leaky_relu` in place."""
+    return leaky_relu(input, negative_slope, True)
+
+
+def rrelu_(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Tensor:
+    """Do `rrelu` in place."""
+    return rrelu(input, lower, upper, training, True)
 
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """Write `elu` of x into x."""
-    return elu(input, alpha, inplace=True)
+    """Do `elu` in place."""
+    return elu(input, alpha, True)
 
 
 def selu_(input: Tensor) -> Tensor:
-    """Write `selu` of x into x."""
-    return selu(input, inplace=True)
+    """Do `selu` in place."""
+    return selu(input, True)
 
 
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """Write `celu` of x into x."""
-    return celu(input, alpha, inplace=True)
+    """Do `celu` in place."""
+    return celu(input, alpha, True)
+
+
+# ---- what arguments are
+
+
+def _tensor(name: str, input: object) -> None:
+    if not isinstance(input, Tensor):
+        raise OperandError(
+            f"{name}: expected a tensor, got {type(input).__name__}; make one with fe.tensor(...)"
+        )
+
+
+def _floats(name: str, input: Tensor) -> None:
+    _tensor(name, input)
+    if CATEGORY[input.dtype] != 2:
+        raise DTypeError(f"{name}: expected a floating-point tensor, got {input.dtype.name}")
+
+
+def _numbers(name: str, **numbers: Any) -> None:
+    for key, value in numbers.items():
+        if not isinstance(value, (int, float)):
+            raise OperandError(f"{name}: expected a number as {key}, got {value!r}")
