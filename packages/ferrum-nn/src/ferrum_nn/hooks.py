@@ -76,7 +76,7 @@ class Hooked:
         With `with_kwargs` it is `hook(module, args, kwargs)`, and returns None or both.
         """
         run = _forward_pre_hook(hook, with_kwargs)
-        return _add(self._made_hooks().before, run, prepend)
+        return add(self._made_hooks().before, run, prepend)
 
     def register_forward_hook(
         self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
@@ -85,32 +85,32 @@ class Hooked:
 
         With `with_kwargs` it is `hook(module, args, kwargs, output)`.
         """
-        return _add(self._made_hooks().after, _forward_hook(hook, with_kwargs), prepend)
+        return add(self._made_hooks().after, _forward_hook(hook, with_kwargs), prepend)
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
         """Call `hook(module, grad_output)` before backward.
 
         What it returns replaces grad_output, which has an entry per output.
         """
-        return _add(self._made_hooks().before_backward, hook, prepend)
+        return add(self._made_hooks().before_backward, hook, prepend)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> Handle:
         """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are known.
 
         What it returns replaces grad_input, which has an entry per positional argument.
         """
-        return _add(self._made_hooks().around_backward, hook, prepend)
+        return add(self._made_hooks().around_backward, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Hook) -> Handle:
         """Call `hook(module, prefix, keep_vars)` before the module's state dict is made."""
-        return _add(self._made_hooks().before_state, hook)
+        return add(self._made_hooks().before_state, hook)
 
     def register_state_dict_post_hook(self, hook: Hook) -> Handle:
         """Call `hook(module, state_dict, prefix, local_metadata)` when the state dict is made.
 
         The hook may change the dict; `local_metadata` is empty.
         """
-        return _add(self._made_hooks().after_state, hook)
+        return add(self._made_hooks().after_state, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Hook) -> Handle:
         """Call a hook before a state dict is loaded, which may change that dict, a copy.
@@ -118,7 +118,7 @@ class Hooked:
         It is `hook(module, state_dict, prefix, local_metadata, strict, missing_keys,
         unexpected_keys, error_msgs)`; what it adds to the three lists is reported with the rest.
         """
-        return _add(self._made_hooks().before_load, hook)
+        return add(self._made_hooks().before_load, hook)
 
     def register_load_state_dict_post_hook(self, hook: Hook) -> Handle:
         """Call `hook(module, incompatible_keys)` when a state dict has been loaded.
@@ -126,7 +126,7 @@ class Hooked:
         Keys that the hook removes count no longer. Where there is such a hook, the error of a
         strict load comes after it and what fits is written.
         """
-        return _add(self._made_hooks().after_load, hook)
+        return add(self._made_hooks().after_load, hook)
 
 
 def hooks_of(module: Hooked, table: str) -> list[Hook]:
@@ -134,7 +134,7 @@ def hooks_of(module: Hooked, table: str) -> list[Hook]:
     return [] if module._hooks is None else list(getattr(module._hooks, table).values())
 
 
-def _add(table: Table, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+def add(table: Table, hook: Callable[..., Any], prepend: bool = False) -> Handle:
     """Put `hook` at the end of a table, or at its beginning."""
     _check(hook)
     others = dict(table)
