@@ -399,9 +399,7 @@ def test_extra_state_and_hooks_are_called_alike():
         net[0].register_state_dict_pre_hook(lambda m, *args: seen.append(args))
         net[0].register_state_dict_post_hook(lambda m, d, p, _: seen.append((list(d), p)))
         net[0].register_load_state_dict_pre_hook(
-            lambda m, d, p, _, strict, *lists: seen.append(
-                (list(d), p, strict, [*map(list, lists)])
-            )
+            lambda m, d, p, _, __, *lists: seen.append((list(d), p, [*map(list, lists)]))
         )
         net[0].register_load_state_dict_post_hook(lambda m, keys: seen.append(list(keys)))
         state = net.state_dict(prefix="a.")
