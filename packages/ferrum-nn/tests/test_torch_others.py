@@ -162,3 +162,74 @@ def test_collate(samples):
 
     ours, theirs = nn.data.default_collate(samples), torch.utils.data.default_collate(samples)
     assert plain(ours) == plain(theirs)
+
+
+@pytest.mark.parametrize("name", ["L1Loss", "SoftMarginLoss"])
+def test_losses_without_options(name):
+    rng = np.random.default_rng(8)
+    x, y = pair(rng.normal(size=(3, 4)))
+    t, u = pair(np.sign(rng.normal(size=(3, 4))), requires_grad=False)
+    ours, theirs = getattr(nn, name)()(x, t), getattr(torch.nn, name)()(y, u)
+    close(ours, theirs)
+    same_gradients(ours, theirs, [x], [y])
+
+
+def test_clip_grads_with_norm_and_skip_init():
+    x, y = fe.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    x.grad, y.grad = fe.tensor([3.0, 4.0, 0.0]), torch.tensor([3.0, 4.0, 0.0])
+    nn.utils.clip_grads_with_norm_([x], 1.0, fe.tensor(5.0))
+    torch.nn.utils.clip_grads_with_norm_([y], 1.0, torch.tensor(5.0))
+    close(x.grad, y.grad, 1e-6)
+    ours, theirs = (
+        library.utils.skip_init(library.Linear, 3, 2, bias=False) for library in (nn, torch.nn)
+    )
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+def parametrized(library):
+    """Return a layer with a symmetric, doubled weight, and what its module has to say of that."""
+    tools = library.utils.parametrize
+
+    class Symmetric(library.Module):
+        def forward(self, x):
+            return x + x.T
+
+    class Doubled(library.Module):
+        def forward(self, x):
+            return x * 2
+
+    layer = library.Linear(3, 3).double()
+    tools.register_parametrization(layer, "weight", Symmetric())
+    tools.register_parametrization(layer, "weight", Doubled())
+    other = library.Linear(3, 3).double()
+    tools.transfer_parametrizations_and_params(layer, other)
+    with tools.cached():
+        assert layer.weight is layer.weight
+    assert isinstance(layer.parametrizations.weight, tools.ParametrizationList)
+    said = (
+        tools.is_parametrized(layer),
+        tools.is_parametrized(layer, "weight"),
+        tools.is_parametrized(layer, "bias"),
+        tools.type_before_parametrizations(layer).__name__,
+        list(layer.state_dict()),
+        list(other.state_dict()),
+    )
+    return layer, other, said
+
+
+def test_parametrizations():
+    ours, our_other, our_words = parametrized(nn)
+    theirs, their_other, their_words = parametrized(torch.nn)
+    assert our_words == their_words
+    assert ours.load_state_dict(theirs.state_dict()) == ([], [])
+    assert our_other.load_state_dict(their_other.state_dict()) == ([], [])
+    x, y = pair(np.random.default_rng(9).normal(size=(2, 3)))
+    for mine, yours in ((ours, theirs), (our_other, their_other)):
+        close(mine(x), yours(y))
+        close(mine.weight, yours.weight)
+        same_gradients(mine(x), yours(y), [x, *mine.parameters()], [y, *yours.parameters()])
+    for library, layer in ((nn, ours), (torch.nn, theirs)):
+        library.utils.parametrize.remove_parametrizations(layer, "weight")
+        assert sorted(layer.state_dict()) == ["bias", "weight"]
+    close(ours.weight, theirs.weight)

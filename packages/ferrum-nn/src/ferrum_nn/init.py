@@ -15,6 +15,24 @@ from ferrum import Generator, Tensor, eye, float32, float64, no_grad, rand, rand
 from ferrum import tensor as tensor_of
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
 P = ParamSpec("P")
 CONVOLUTIONS = (f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))
 GAINS = {

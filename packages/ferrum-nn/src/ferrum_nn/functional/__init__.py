@@ -63,17 +63,6 @@ from ferrum_nn.functional.losses import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
-from ferrum_nn.functional.losses_checks import (
-    above_zero,
-    check_broadcasts,
-    check_floating,
-    check_loss,
-    check_shapes,
-    check_tensors,
-    clamp_through,
-    number,
-    reduced,
-)
 from ferrum_nn.functional.margins import (
     cosine_embedding_loss,
     hinge_embedding_loss,
@@ -88,7 +77,6 @@ from ferrum_nn.functional.margins import (
 from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
 
 __all__ = [
-    "above_zero",
     "alpha_dropout",
     "batch_norm",
     "bilinear",
@@ -96,12 +84,6 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "celu_",
-    "check_broadcasts",
-    "check_floating",
-    "check_loss",
-    "check_shapes",
-    "check_tensors",
-    "clamp_through",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -140,7 +122,6 @@ __all__ = [
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
-    "number",
     "one_hot",
     "pairwise_distance",
     "pdist",

@@ -16,7 +16,6 @@ from ferrum_nn.optim.rmsprop import RMSprop
 from ferrum_nn.optim.rprop import Rprop
 from ferrum_nn.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "lr_scheduler", "swa_utils"]
 __all__ = [
     "ASGD",
     "LBFGS",
@@ -32,4 +31,6 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "lr_scheduler",
+    "swa_utils",
 ]

@@ -32,6 +32,16 @@ from ferrum_nn.errors import UnknownNameError
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 
+__all__ = [
+    "ParametrizationList",
+    "cached",
+    "is_parametrized",
+    "register_parametrization",
+    "remove_parametrizations",
+    "transfer_parametrizations_and_params",
+    "type_before_parametrizations",
+]
+
 Cache = dict[tuple[Module, str, bool], Tensor]
 _cache: ContextVar[Cache | None] = ContextVar("ferrum_nn_parametrize_cache", default=None)
 
