@@ -100,8 +100,8 @@ class Hooked:
         """Call `hook(module, args, output)` after forward; what it returns replaces the output.
 
         With `with_kwargs` it is `hook(module, args, kwargs, output)`. With `always_call` it is
-        called when forward raises, too, with None as output, and when another hook does; an error of
-        its own is then a warning.
+        called, too, when forward raises, with None as output, and when another hook does; an error
+        of its own is then a warning.
         """
         run = _forward_hook(hook, with_kwargs)
         made = self._made_hooks()
