@@ -53,6 +53,8 @@ PUBLIC = [
     "ferrum_nn.init",
     "ferrum_nn.ops",
     "ferrum_nn.optim",
+    "ferrum_nn.utils",
+    "ferrum_nn.utils.parametrize",
 ]
 # Pages that also show what a class has from its bases.
 WHOLE = ("ferrum.tensor",)

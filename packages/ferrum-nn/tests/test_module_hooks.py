@@ -184,3 +184,30 @@ def test_a_hook_that_is_no_function_is_refused():
         with pytest.raises(OperandError, match="register_hook: expected a function, got int"):
             register(5)
     assert fe.equal(layer(fe.zeros(2)), fe.zeros(2))
+
+
+def test_hooks_that_are_always_called():
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise ValueError("no")
+
+    net, seen = Failing(), []
+    net.register_forward_hook(lambda m, args, out: seen.append("plain"))
+    net.register_forward_hook(lambda m, args, out: seen.append((args, out)), always_call=True)
+    net.register_forward_hook(
+        lambda m, args, kwargs, out: seen.append(kwargs), with_kwargs=True, always_call=True
+    ).remove()
+    with pytest.raises(ValueError, match="no"):
+        net(5)
+    assert seen == [((5,), None)]
+    net.register_forward_hook(lambda m, args, out: 1 / 0, always_call=True)
+    with pytest.raises(ValueError, match="no"), pytest.warns(UserWarning, match="always_call=True"):
+        net(5)
+
+    fine, seen = nn.Identity(), []
+    fine.register_forward_hook(lambda m, args, out: seen.append(out), always_call=True)
+    fine.register_forward_hook(lambda m, args, out: 1 / 0)
+    fine.register_forward_hook(lambda m, args, out: seen.append(out), always_call=True)
+    with pytest.raises(ZeroDivisionError):
+        fine(3)
+    assert seen == [3, 3]

@@ -313,3 +313,34 @@ def test_what_has_no_right_inverse_cannot_be_assigned(layer):
     )
     with pytest.raises(DTypeError):
         layer.bias = fe.ones(3)
+
+
+def test_right_inverse_must_go_on_returning_as_many():
+    layer = nn.Linear(3, 2)
+    inverse = [lambda z: (z[:, 0], z[0])]
+    odd = Odd(lambda x, y: x.unsqueeze(-1) * y, lambda z: inverse[0](z))
+    P.register_parametrization(layer, "weight", odd)
+    inverse[0] = lambda z: (z[:, 0], z[0], z)
+    with pytest.raises(ArgumentError, match="expected 2 tensors of right_inverse, got 3"):
+        layer.weight = fe.ones(2, 3)
+
+
+def test_a_buffer_that_is_a_view_is_copied():
+    net, base = nn.Module(), fe.ones(4)
+    net.register_buffer("part", base[:2])
+    P.register_parametrization(net, "part", Scaled())
+    net.part = fe.zeros(2)
+    assert base.tolist() == [1, 1, 1, 1]
+    assert net.part.tolist() == [0, 0]
+
+
+def test_a_right_inverse_that_is_not_implemented_counts_as_none(layer):
+    def refuse(value):
+        raise NotImplementedError
+
+    before = layer.weight.tolist()
+    P.register_parametrization(layer, "weight", Odd(None, refuse))
+    P.register_parametrization(layer, "weight", Odd(None, refuse))
+    assert layer.weight.tolist() == before
+    with pytest.raises(NotImplementedError):
+        layer.weight = fe.ones(3, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +25,7 @@ class Hooks:
         "after",
         "after_load",
         "after_state",
+        "always",
         "around_backward",
         "before",
         "before_backward",
@@ -34,6 +36,7 @@ class Hooks:
     def __init__(self) -> None:
         self.before: Table = {}
         self.after: Table = {}
+        self.always: set[Hook] = set()  # those of `after` that run when forward raises, too
         self.before_backward: Table = {}
         self.around_backward: Table = {}
         self.before_state: Table = {}
@@ -43,16 +46,24 @@ class Hooks:
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what `module.forward` makes of the arguments, with the hooks in their places."""
-        for hook in list(self.before.values()):
-            args, kwargs = hook(module, args, kwargs)
-        passage = None
-        if self.before_backward or self.around_backward:
-            passage = Passage(self, module)
-            args = passage.enter(args)
-        output = module.forward(*args, **kwargs)
-        for hook in list(self.after.values()):
-            changed = hook(module, args, kwargs, output)
-            output = output if changed is None else changed
+        left = list(self.after.values())
+        passage = output = None
+        try:
+            for hook in list(self.before.values()):
+                args, kwargs = hook(module, args, kwargs)
+            if self.before_backward or self.around_backward:
+                passage = Passage(self, module)
+                args = passage.enter(args)
+            output = module.forward(*args, **kwargs)
+            left = list(self.after.values())  # forward may have changed them
+            while left:
+                changed = left.pop(0)(module, args, kwargs, output)
+                output = output if changed is None else changed
+        except Exception:
+            for hook in left:
+                if hook in self.always:
+                    _try(hook, module, args, kwargs, output)
+            raise
         return output if passage is None else passage.leave(output)
 
 
@@ -79,13 +90,24 @@ class Hooked:
         return add(self._made_hooks().before, run, prepend)
 
     def register_forward_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+        self,
+        hook: Hook,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
     ) -> Handle:
         """Call `hook(module, args, output)` after forward; what it returns replaces the output.
 
-        With `with_kwargs` it is `hook(module, args, kwargs, output)`.
+        With `with_kwargs` it is `hook(module, args, kwargs, output)`. With `always_call` it is
+        called, too, when forward raises, with None as output, and when another hook does; an error
+        of its own is then a warning.
         """
-        return add(self._made_hooks().after, _forward_hook(hook, with_kwargs), prepend)
+        run = _forward_hook(hook, with_kwargs)
+        made = self._made_hooks()
+        if always_call:
+            made.always.add(run)
+        return add(made.after, run, prepend)
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
         """Call `hook(module, grad_output)` before backward.
@@ -127,6 +149,14 @@ class Hooked:
         strict load comes after it and what fits is written.
         """
         return add(self._made_hooks().after_load, hook)
+
+
+def _try(hook: Hook, *args: Any) -> None:
+    """Call a hook after an error, which an error of the hook shall not hide."""
+    try:
+        hook(*args)
+    except Exception as error:
+        warnings.warn(f"forward_hook: a hook with always_call=True raised {error!r}", stacklevel=4)
 
 
 def hooks_of(module: Hooked, table: str) -> list[Hook]:
