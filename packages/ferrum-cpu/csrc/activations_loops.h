@@ -52,7 +52,7 @@
                      : (scale)))
 #define GELU(T, x) ((x) * (T)0.5 * (erf_##T((x) * (T)ROOT_HALF) + 1))
 #define GELU_BACKWARD(T, g, x) gelu_slope_##T(g, x)
-#define GELU_TANH(T, x) ((x) * (T)0.5 * (tanh_##T(gelu_inner_##T(x)) + 1))
+#define GELU_TANH(T, x) ((x) * sigmoid_##T(gelu_inner_##T(x)))
 #define GELU_TANH_BACKWARD(T, g, x) gelu_tanh_slope_##T(g, x)
 #define SILU(T, x) ((x) * sigmoid_##T(x))
 #define SILU_BACKWARD(T, g, x) silu_slope_##T(g, x)
@@ -83,17 +83,23 @@
         T density = exp_##T(x * x * (T)-0.5) * (T)(ROOT_2_OVER_PI / 2); \
         return g * ((erf_##T(x * (T)ROOT_HALF) + 1) * (T)0.5 + x * density); \
     } \
-    static inline T gelu_inner_##T(T x) { \
-        return (x + x * x * x * (T)GELU_CUBIC) * (T)ROOT_2_OVER_PI; \
+    static inline T gelu_inner_##T(T x) { /* (1 + tanh(u)) / 2 = sigmoid(2 u) */ \
+        return (x + x * x * x * (T)GELU_CUBIC) * (T)(2 * ROOT_2_OVER_PI); \
+    } \
+    /* sigmoid(x), and in `rest` 1 - sigmoid(x), which a subtraction would strip of its digits */ \
+    static inline T step_##T(T x, T *rest) { \
+        T e = exp_##T(-abs_##T(x)), most = 1 / (1 + e), least = e * most; \
+        *rest = x < 0 ? most : least; \
+        return x < 0 ? least : most; \
     } \
     static inline T gelu_tanh_slope_##T(T g, T x) { \
-        T t = tanh_##T(gelu_inner_##T(x)); \
-        T inner = (x * x * (T)(3 * GELU_CUBIC) + 1) * (T)ROOT_2_OVER_PI; \
-        return g * ((t + 1) * (T)0.5 + x * (T)0.5 * (1 - t * t) * inner); \
+        T rest, s = step_##T(gelu_inner_##T(x), &rest); \
+        T inner = (x * x * (T)(3 * GELU_CUBIC) + 1) * (T)(2 * ROOT_2_OVER_PI); \
+        return g * (s + x * (s * rest) * inner); \
     } \
     static inline T silu_slope_##T(T g, T x) { \
-        T s = sigmoid_##T(x); \
-        return g * (s * (x * (1 - s) + 1)); \
+        T rest, s = step_##T(x, &rest); \
+        return g * (s * (x * rest + 1)); \
     } \
     static inline T mish_parts_##T(T x, T m, T *bottom) { \
         T below = m * (m + 2), above = 1 + 2 * m; \

@@ -70,6 +70,11 @@ def _step(approximate: str) -> None:
 ROOT_2_OVER_PI, CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
+def _inner(x: Tensor) -> Tensor:
+    """Return 2 u, with u what gelu takes the tanh of: (1 + tanh(u)) / 2 = sigmoid(2 u)."""
+    return (x + x * x * x * CUBIC) * (2 * ROOT_2_OVER_PI)
+
+
 @op(ulp=8, scale=1.0)
 def gelu(x: TensorLike, *, approximate: str) -> Spec:
     """Return x Φ(x), with Φ(x) = (1 + erf(x / √2)) / 2, the normal distribution's.
@@ -86,7 +91,7 @@ def gelu(x: TensorLike, *, approximate: str) -> Spec:
 def _(x: Tensor, *, approximate: str) -> Tensor:
     if approximate == "none":
         return x * 0.5 * ((x * math.sqrt(0.5)).erf() + 1)
-    return x * 0.5 * (((x + x * x * x * CUBIC) * ROOT_2_OVER_PI).tanh() + 1)
+    return x * _inner(x).sigmoid()
 
 
 @gelu.gradient
@@ -107,9 +112,9 @@ def _(g: Tensor, x: Tensor, *, approximate: str) -> Tensor:
     if approximate == "none":
         density = (x * x * -0.5).exp() * (ROOT_2_OVER_PI / 2)
         return g * (((x * math.sqrt(0.5)).erf() + 1) * 0.5 + x * density)
-    t = ((x + x * x * x * CUBIC) * ROOT_2_OVER_PI).tanh()
-    inner = (x * x * (3 * CUBIC) + 1) * ROOT_2_OVER_PI
-    return g * ((t + 1) * 0.5 + x * 0.5 * (1 - t * t) * inner)
+    u = _inner(x)
+    inner = (x * x * (3 * CUBIC) + 1) * (2 * ROOT_2_OVER_PI)
+    return g * (u.sigmoid() * (x * (-u).sigmoid() * inner + 1))
 
 
 # ---- the logarithm of a step
@@ -146,9 +151,11 @@ def _(g: Tensor, x: Tensor, *, beta: float, threshold: float) -> Tensor:
     return where(t > threshold, g, g * t.sigmoid())
 
 
+# ---- without attributes
+
+
 def _silu_slope(g: Tensor, x: Tensor) -> Tensor:
-    s = x.sigmoid()
-    return g * (s * (x * (1 - s) + 1))
+    return g * (x.sigmoid() * (x * (-x).sigmoid() + 1))  # 1 - s would lose its digits
 
 
 silu, silu_backward = pair(
