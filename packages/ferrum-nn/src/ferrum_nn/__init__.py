@@ -17,20 +17,24 @@ from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import CrossEntropyLoss, MSELoss
 from ferrum_nn.module import Module
+from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
 from ferrum_nn.parameter import Parameter
 from ferrum_nn.sparse import Embedding
 
 __all__ = [
+    "BatchNorm1d",
     "Bilinear",
     "CrossEntropyLoss",
     "Embedding",
     "Flatten",
     "Identity",
+    "LayerNorm",
     "Linear",
     "MSELoss",
     "Module",
     "NameTakenError",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "Sequential",
     "Sigmoid",

@@ -3,11 +3,14 @@
 from ferrum_nn.functional.activations import log_softmax, relu, sigmoid, softmax, tanh
 from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
 from ferrum_nn.functional.losses import cross_entropy, mse_loss, nll_loss
+from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
 
 __all__ = [
+    "batch_norm",
     "bilinear",
     "cross_entropy",
     "embedding",
+    "layer_norm",
     "linear",
     "log_softmax",
     "mse_loss",
@@ -15,6 +18,7 @@ __all__ = [
     "normalize",
     "one_hot",
     "relu",
+    "rms_norm",
     "sigmoid",
     "softmax",
     "tanh",

@@ -4,6 +4,7 @@ Their attributes are normalised; `ferrum_nn.functional` has the public functions
 entry point `nn` of the group `ferrum.ops`.
 """
 
+from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
 from ferrum_nn.ops.embedding import embedding
 from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
@@ -13,16 +14,24 @@ from ferrum_nn.ops.losses import (
     mse_loss_backward,
     nll_loss,
 )
+from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from ferrum_nn.ops.steps import adam_step, sgd_step
 
 __all__ = [
     "adam_step",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_eval",
     "cross_entropy",
     "cross_entropy_backward",
     "embedding",
+    "layer_norm",
+    "layer_norm_backward",
     "linear",
     "mse_loss",
     "mse_loss_backward",
     "nll_loss",
+    "rms_norm",
+    "rms_norm_backward",
     "sgd_step",
 ]
