@@ -16,6 +16,7 @@ HEADERS = [
     "copy.h",
     "index.h",
     "losses.h",
+    "norms.h",
     "random.h",
     "reduce_calls.h",
     "steps.h",

@@ -5,6 +5,7 @@
 #include "elementwise.h"
 #include "gemm.h"
 #include "losses_table.h"
+#include "norms_table.h"
 #include "random_table.h"
 #include "reduce.h"
 #include "softmax.h"
@@ -17,6 +18,7 @@ typedef struct {
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
     Steps steps;
     Losses losses;
+    Norms norms;
     Random random;
     Product product[DTYPES];
     ReducerTable reduce;

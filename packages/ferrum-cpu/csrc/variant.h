@@ -28,6 +28,7 @@ typedef double f64;
 #include "activations_loops.h"
 #include "gemm_loops.h"
 #include "losses_loops.h"
+#include "norms_loops.h"
 #include "random_loops.h"
 #include "steps_loops.h"
 #include "reduce_loops.h"
@@ -39,6 +40,7 @@ const Isa JOIN(isa_, ISA) = {
     .convert = CONVERT_TABLE,
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
+    .norms = NORMS_TABLE,
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,
     .reduce = REDUCE_TABLE,

@@ -127,7 +127,6 @@ __all__ = [
     "pdist",
     "poisson_nll_loss",
     "prelu",
-    "reduced",
     "relu",
     "relu6",
     "relu_",

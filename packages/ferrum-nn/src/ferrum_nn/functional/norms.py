@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-
-import numpy as np
 
 from ferrum import Tensor, no_grad
 from ferrum.dtypes import is_floating
-from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum_nn import ops
 
 __all__ = ["batch_norm", "layer_norm", "rms_norm"]
 
-
-def _axes(name: str, input: Tensor, shape: Sequence[int]) -> int:
-    """Return how many axes `shape` has; they are the last ones of input, or ShapeError."""
-    if not isinstance(input, Tensor):
-        raise OperandError(f"{name}: expected a tensor, got {type(input).__name__}")
-    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    if not sizes or input.shape[-len(sizes) :] != sizes:
-        raise ShapeError(
-            f"{name}: expected normalized_shape to be the last sizes of {input.shape}, such as "
-            f"{input.shape[-1:]}, got {shape!r}"
-        )
-    return len(sizes)
+# The distance of 1 from the next number, by the size of what is computed in.
+_PRECISION = {2: 2.0**-23, 4: 2.0**-23, 8: 2.0**-52}
 
 
 def layer_norm(
@@ -35,12 +22,14 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return (x - mean) / √(var + eps) weight + bias (arXiv:1607.06450).
+    """Return (x - mean) / √(var + eps) weight + bias, over the last axes of x.
 
-    Mean and variance are over the last axes, of `normalized_shape`, which weight and bias have.
+    `normalized_shape` are the sizes of those axes, and the shape of weight and bias. The variance
+    is without correction (Ba, Kiros and Hinton, "Layer Normalization", 2016). Raises ShapeError or
+    DTypeError for operands that do not fit.
     """
-    axes = _axes("layer_norm", input, normalized_shape)
-    return ops.layer_norm(input, weight, bias, axes=axes, eps=eps)
+    last = _last_axes("layer_norm", input, normalized_shape)
+    return ops.layer_norm(input, weight, bias, last=last, eps=eps)
 
 
 def rms_norm(
@@ -49,15 +38,34 @@ def rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:
-    """Return x / √(mean(x²) + eps) weight (arXiv:1910.07467).
+    """Return x / √(mean(x²) + eps) weight, over the last axes of x.
 
-    The mean is over the last axes, of `normalized_shape`; `eps` is the dtype's own if it is None.
+    `normalized_shape` are the sizes of those axes, and the shape of the weight. `eps` None is the
+    precision of the dtype that is computed in: 2⁻⁵² for float64, else 2⁻²³ (Zhang and Sennrich,
+    "Root Mean Square Layer Normalization", 2019). Raises ShapeError or DTypeError for operands that
+    do not fit.
     """
-    axes = _axes("rms_norm", input, normalized_shape)
+    last = _last_axes("rms_norm", input, normalized_shape)
     if eps is None:
-        wide = is_floating(input.dtype) and input.dtype.itemsize > 2
-        eps = float(np.finfo(input.dtype if wide else np.float32).eps)
-    return ops.rms_norm(input, weight, axes=axes, eps=eps)
+        eps = _PRECISION.get(input.dtype.itemsize, 0.0)
+    return ops.rms_norm(input, weight, last=last, eps=eps)
+
+
+def _last_axes(name: str, input: Tensor, normalized_shape: Sequence[int]) -> int:
+    """Return how many axes are normalised over."""
+    _check_tensors(name, input)
+    try:
+        shape = tuple(normalized_shape)
+    except TypeError as error:
+        raise OperandError(
+            f"{name}: expected normalized_shape to be a sequence of sizes, got {normalized_shape!r}"
+        ) from error
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{name}: expected an input (..., {', '.join(map(str, shape)) or 'sizes'}) for "
+            f"normalized_shape={shape}, which has a size at least, got {input.shape}"
+        )
+    return len(shape)
 
 
 def batch_norm(
@@ -67,56 +75,65 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Return (x - mean) / √(var + eps) weight + bias for each channel of x (n, c, ...).
+    """Return (x - mean) / √(var + eps) weight + bias for each channel of x (n, channels, ...).
 
-    While `training` mean and variance are the batch's, and `running_mean` and `running_var` are
-    moved towards them by `momentum`, the latter towards the unbiased variance; otherwise the
-    running ones are used (arXiv:1502.03167). All but x are (c,).
+    In `training` mean and variance are those of x over all other axes, the variance without
+    correction, and the running ones move towards them, in place, by the part `momentum` of the
+    distance; the running variance moves towards the one with correction (Ioffe and Szegedy, "Batch
+    Normalization", 2015). Otherwise the running ones serve. An input without elements changes
+    nothing.
+
+    Raises ShapeError for operands that do not fit and for a single value per channel in training,
+    whose variance would be 0; ArgumentError where there are no running statistics to serve.
     """
-    if not isinstance(input, Tensor):
-        raise OperandError(f"batch_norm: expected a tensor, got {type(input).__name__}")
-    if not is_floating(input.dtype):
-        raise DTypeError(f"batch_norm: expected a floating-point tensor, got {input.dtype.name}")
-    if input.ndim < 2:
-        raise ShapeError(f"batch_norm: expected x (n, c, ...), got {input.shape}")
-    if not training and (running_mean is None or running_var is None):
-        raise ArgumentError("batch_norm: expected running_mean and running_var unless training")
-    channels = input.shape[1]
-    for each in (running_mean, running_var, weight, bias):
-        if each is not None and each.shape != (channels,):
-            raise ShapeError(
-                f"batch_norm: expected {channels} channels, one a channel of {input.shape}, got "
-                f"{each.shape}"
-            )
-    shape = (channels, *[1] * (input.ndim - 2))
+    others = (running_mean, running_var, weight, bias)
+    _check_tensors("batch_norm", input, *[each for each in others if each is not None])
+    if (running_mean is None) != (running_var is None):
+        raise ArgumentError("batch_norm: expected both running_mean and running_var, or neither")
+    if not eps >= 0 or (training and eps == 0):
+        wanted = "positive in training" if training else "at least 0"
+        raise ArgumentError(f"batch_norm: expected eps to be {wanted}, got {eps}")
     if not training:
-        assert running_mean is not None
-        assert running_var is not None
-        scale = (running_var + eps).rsqrt()
-        scale = scale if weight is None else scale * weight
-        shift = -running_mean * scale
-        shift = shift if bias is None else shift + bias
-        return (input * scale.reshape(shape) + shift.reshape(shape)).to(input.dtype)
-    count = prod(input.shape) // max(channels, 1)
+        if running_mean is None or running_var is None:
+            raise ArgumentError(
+                "batch_norm: expected running_mean and running_var in evaluation; training=True "
+                "normalises by the batch"
+            )
+        return ops.batch_norm_eval(input, running_mean, running_var, weight, bias, eps=eps)
+    out, mean, var = ops.batch_norm(input, weight, bias, eps=eps)
+    channels = input.shape[1]
+    count = input.numel() // max(channels, 1)
     if count == 1:
-        raise ArgumentError(
-            f"batch_norm: expected more than 1 value per channel while training, got {input.shape}"
+        raise ShapeError(
+            f"batch_norm: expected more than one value per channel in training, got an input of "
+            f"shape {input.shape}; evaluate with the running statistics, or take a larger batch"
         )
-    dims = (0, *range(2, input.ndim))
-    wide = input.float() if input.dtype.itemsize == 2 else input
-    mean = wide.mean(dims, keepdim=True)
-    far = wide - mean
-    var = (far * far).mean(dims, keepdim=True)
-    with no_grad():
-        if running_mean is not None and count:
-            running_mean += momentum * (mean.detach().reshape(channels) - running_mean)
-        if running_var is not None and count:
-            unbiased = var.detach().reshape(channels) * (count / (count - 1))
-            running_var += momentum * (unbiased - running_var)
-    out = far * (var + eps).rsqrt()
-    out = out if weight is None else out * weight.reshape(shape)
-    out = out if bias is None else out + bias.reshape(shape)
-    return out.to(input.dtype)
+    if running_mean is not None and running_var is not None:
+        for each in (running_mean, running_var):
+            if each.shape != (channels,) or not is_floating(each.dtype):
+                raise ShapeError(
+                    f"batch_norm: expected floating-point running statistics of shape "
+                    f"({channels},), got {each.shape} {each.dtype.name}"
+                )
+        if count:
+            with no_grad():
+                _move(running_mean, mean, momentum)
+                _move(running_var, var * (count / (count - 1)), momentum)
+    return out
+
+
+def _move(running: Tensor, to: Tensor, momentum: float | Tensor) -> None:
+    """Move `running` by a part of its distance from `to`; a 16-bit one is rounded once."""
+    running.copy_(running + (to - running) * momentum)
+
+
+def _check_tensors(name: str, *tensors: object) -> None:
+    for each in tensors:
+        if not isinstance(each, Tensor):
+            raise OperandError(
+                f"{name}: expected tensors, got {type(each).__name__}; make a tensor with "
+                f"fe.tensor(...)"
+            )

@@ -46,6 +46,7 @@ from ferrum_nn.ops.activations_straight import (
     threshold_,
     threshold_backward,
 )
+from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
 from ferrum_nn.ops.layers import linear
@@ -76,6 +77,9 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "asgd_step",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_eval",
     "bce_with_logits",
     "bce_with_logits_backward",
     "binary_cross_entropy",
