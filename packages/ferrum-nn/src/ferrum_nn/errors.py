@@ -1,4 +1,4 @@
-"""The errors of modules and of data loaders; everything else raises the classes of `ferrum.errors`."""
+"""The errors of modules and of loaders; everything else raises the classes of `ferrum.errors`."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class IterableDataset(Dataset[T_co]):
     def __iter__(self) -> Iterator[T_co]:
         raise UnsupportedError(f"{type(self).__name__}: the data set defines no __iter__(self)")
 
-    def __add__(self, other: Dataset[Any]) -> ChainDataset:  # type: ignore[override]
+    def __add__(self, other: IterableDataset[Any]) -> ChainDataset:  # type: ignore[override]
         """Return the samples of both, one after the other."""
         return ChainDataset([self, other])
 
@@ -223,7 +223,7 @@ def random_split(
 
 
 def _counts(lengths: list[Any], size: int) -> list[int]:
-    if not all(isinstance(each, Real) and each >= 0 for each in lengths):
+    if not all(isinstance(each, Real) and float(each) >= 0 for each in lengths):
         raise ArgumentError(f"random_split: expected lengths of at least 0, got {lengths}")
     if isclose(sum(lengths), 1) and all(each <= 1 for each in lengths):
         counts = [floor(size * each) for each in lengths]

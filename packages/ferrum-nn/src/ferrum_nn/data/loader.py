@@ -231,7 +231,7 @@ class DataLoader:
             now, begin = state_dict["now"], state_dict["begin"]
             batches = index(state_dict["batches"])
             for states in (now, begin or now):
-                for generator, state in zip(self._generators(), states, strict=True):
+                for _, state in zip(self._generators(), states, strict=True):
                     Generator().set_state(state)
             if batches < 0:
                 raise ArgumentError(f"expected batches of at least 0, got {batches}")

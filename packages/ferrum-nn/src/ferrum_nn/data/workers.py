@@ -111,7 +111,7 @@ class Pool:
 
     def reply(self, worker: _Worker, timeout: float) -> Any:
         """Return a function that unpickles the worker's next answer; WorkerError without one."""
-        ends = [worker.connection, *(each.sentinel for each in self.workers)]
+        ends: list[Any] = [worker.connection, *(each.sentinel for each in self.workers)]
         ready = wait(ends, timeout or None)
         if not ready:
             raise WorkerError(
