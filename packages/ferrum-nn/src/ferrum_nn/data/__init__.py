@@ -12,6 +12,7 @@ from ferrum_nn.data.dataset import (
     TensorDataset,
     random_split,
 )
+from ferrum_nn.data.fetch import get_worker_info
 from ferrum_nn.data.loader import DataLoader
 from ferrum_nn.data.sampler import (
     BatchSampler,
@@ -22,7 +23,6 @@ from ferrum_nn.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from ferrum_nn.data.worker import get_worker_info
 from ferrum_nn.errors import WorkerError
 
 __all__ = [

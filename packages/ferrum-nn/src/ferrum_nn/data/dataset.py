@@ -63,9 +63,12 @@ class IterableDataset(Dataset[T_co]):
 
 
 def length_of(dataset: Any) -> int:
-    """Return the number of samples; UnsupportedError from a data set that does not say."""
+    """Return the number of samples; OperandError from what does not say.
+
+    It is a TypeError, as Python's own is, which `list(loader)` takes for an answer.
+    """
     if not hasattr(type(dataset), "__len__"):
-        raise UnsupportedError(f"{type(dataset).__name__}: the data set defines no __len__(self)")
+        raise OperandError(f"{type(dataset).__name__}: the data set defines no __len__(self)")
     return len(dataset)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,24 @@ from ferrum_nn.data.dataset import IterableDataset, Subset, TensorDataset, sampl
 
 EXHAUSTED = "exhausted"  # stands for a batch where an iterable data set has no more samples
 DRAWS = 32  # a batch has 2**32 draws of its own
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Which worker of how many this process is, its seed, and its copy of the data set."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+this_worker: dict[str, WorkerInfo] = {}  # empty but in a worker process
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """Return what a worker process knows of itself; None in any other process."""
+    return this_worker.get("info")
 
 
 class Fetch:

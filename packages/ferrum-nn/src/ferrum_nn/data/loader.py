@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from math import isfinite
-from multiprocessing.context import BaseContext
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ferrum import Generator, default_device, get_default_dtype, randint
 from ferrum.errors import ArgumentError, OperandError, UnsupportedError
@@ -24,9 +22,12 @@ from ferrum_nn.data.sampler import (
     above_0,
     check_generator,
 )
-from ferrum_nn.data.worker import Recipe
-from ferrum_nn.data.workers import Pool, Run
 from ferrum_nn.errors import StateDictError
+
+if TYPE_CHECKING:  # multiprocessing costs a while, and is imported where there are workers
+    from multiprocessing.context import BaseContext
+
+    from ferrum_nn.data.workers import Pool
 
 States = list[list[int]]
 OTHER = 0x5EED_5EED_5EED_5EED  # sets the seed of a pass apart from the draw of its order
@@ -53,9 +54,9 @@ class DataLoader:
     With `num_workers` processes make the batches, `prefetch_factor` each ahead (2), and hand them
     over in shared memory. Order and content are the same for any number of workers, random numbers
     included: while a batch is made, the default generator draws what belongs to this batch. Workers
-    use one thread. They are started by `multiprocessing_context`: a method, a context, or None for
-    "forkserver" unless `multiprocessing.set_start_method` chose another; all but "fork" pickle the
-    data set and the functions. `worker_init_fn(id)` runs in each as it starts;
+    use one thread. They are started by `multiprocessing_context`: "forkserver"
+    if none is given, "spawn", "fork" or a context; all but "fork" pickle the data set and the
+    functions. `worker_init_fn(id)` runs in each as it starts;
     `persistent_workers` keeps them from pass to pass. What a worker raises is raised here; one that
     dies, or gives no batch for `timeout` seconds (0: wait for ever), is a WorkerError.
 
@@ -153,12 +154,17 @@ class DataLoader:
     def _run(self, batches: Iterator[Any], seed: int, first: int) -> Iterator[Any]:
         if not self.num_workers:
             return self._made_here(enumerate(batches, first), seed)
+        from ferrum_nn.data.workers import Run
+
         pool = self._pool if self._pool is not None and self._pool.stop.alive else self._new_pool()
         self._pool = pool if self.persistent_workers else None
         ahead = self.prefetch_factor or 2
         return Run(pool, batches, seed, first, ahead, self.timeout, self.persistent_workers)
 
     def _new_pool(self) -> Pool:
+        from ferrum_nn.data.worker import Recipe
+        from ferrum_nn.data.workers import Pool
+
         recipe = Recipe(
             self._fetch,
             self.worker_init_fn,
@@ -334,11 +340,15 @@ def _only_with_workers(num_workers: int, prefetch: Any, persistent: Any) -> int 
 
 
 def _context(num_workers: int, given: Any) -> Any:
-    if given is None:
-        method = multiprocessing.get_start_method(allow_none=True) or "forkserver"
-        return multiprocessing.get_context(method) if num_workers else None
     if not num_workers:
-        raise ArgumentError("DataLoader: multiprocessing_context needs num_workers above 0")
+        if given is not None:
+            raise ArgumentError("DataLoader: multiprocessing_context needs num_workers above 0")
+        return None
+    import multiprocessing
+    from multiprocessing.context import BaseContext
+
+    if given is None:
+        given = "forkserver"  # which no thread of this process can disturb, and no lock
     if isinstance(given, str):
         if given not in multiprocessing.get_all_start_methods():
             raise ArgumentError(

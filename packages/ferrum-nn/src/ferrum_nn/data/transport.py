@@ -11,6 +11,7 @@ import io
 import mmap
 import os
 import pickle
+import tempfile
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,6 +27,8 @@ SMALL = 1 << 16
 MAPPED = 1 << 20  # from this size on memory is mapped where it arrives, below it is copied
 FILES = 16  # a parcel has at most so many files; Linux bounds those under way
 MAPS = 256  # so many are mapped at a time, since each holds a descriptor; the rest is copied
+
+POPULATE = getattr(mmap, "MAP_POPULATE", 0)  # Linux maps it all at once
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -89,7 +92,11 @@ class Parcel:
 
 def _filed(memory: memoryview) -> int:
     """Return a file without a name that holds a copy of `memory`."""
-    file = os.memfd_create("ferrum")
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("ferrum")
+    else:  # other systems than Linux
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
     try:
         rest = memory
         while rest:
@@ -119,7 +126,7 @@ def _opened(file: int, size: int, private: bool) -> mmap.mmap | bytearray:
         if private:
             return mmap.mmap(file, size, flags=mmap.MAP_PRIVATE)
         if size >= MAPPED and len(_maps) < MAPS:
-            memory = mmap.mmap(file, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            memory = mmap.mmap(file, size, flags=mmap.MAP_SHARED | POPULATE)
             _maps.add(memory)
             return memory
         copied = bytearray(size)

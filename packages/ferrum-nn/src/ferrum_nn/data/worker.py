@@ -19,30 +19,12 @@ import numpy as np
 
 from ferrum import default_device, manual_seed, set_default_device, set_default_dtype
 from ferrum.dtypes import as_dtype
-from ferrum_nn.data.fetch import EXHAUSTED, Fetch, draws_of
+from ferrum_nn.data.fetch import EXHAUSTED, Fetch, WorkerInfo, draws_of, this_worker
 from ferrum_nn.data.transport import Parcel, receive
 from ferrum_nn.errors import WorkerError
 
 GRACE = 0.5  # seconds that a worker has for the end of its batch when it is told to stop
 Reply = tuple[str, Any]  # ("batch", it), ("exhausted", None), ("failed", (pickled error, text))
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """Which worker of how many this process is, its seed, and its copy of the data set."""
-
-    id: int
-    num_workers: int
-    seed: int
-    dataset: Any
-
-
-_info: WorkerInfo | None = None
-
-
-def get_worker_info() -> WorkerInfo | None:
-    """Return what a worker process knows of itself; None in any other process."""
-    return _info
 
 
 @dataclass(frozen=True)
@@ -137,7 +119,6 @@ class _Worker:
             self.failure = _failed(error)
 
     def _make_ready(self, recipe: Recipe, seed: int) -> None:
-        global _info
         set_default_device(recipe.device)
         set_default_dtype(as_dtype(recipe.dtype))
         default_device().backend.set_num_threads(1)
@@ -146,7 +127,7 @@ class _Worker:
         random.seed(own)
         np.random.seed(own & 0xFFFFFFFF)
         manual_seed(own)
-        _info = WorkerInfo(self.id, recipe.num_workers, own, self.fetch.dataset)
+        this_worker["info"] = WorkerInfo(self.id, recipe.num_workers, own, self.fetch.dataset)
         if recipe.init is not None:
             recipe.init(self.id)
 
