@@ -56,7 +56,7 @@ def test_a_data_set_that_defines_nothing_says_so():
     class Nothing(nn.data.Dataset):
         pass
 
-    with pytest.raises(UnsupportedError, match=r"Nothing: the data set defines no __len__\(self\)"):
+    with pytest.raises(OperandError, match=r"Nothing: the data set defines no __len__\(self\)"):
         len(DataLoader(Nothing()))
     with pytest.raises(UnsupportedError, match=r"Nothing: the data set defines no __getitem__"):
         Nothing()[0]

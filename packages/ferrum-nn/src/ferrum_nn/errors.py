@@ -1,4 +1,4 @@
-"""The errors of modules; everything else raises the classes of `ferrum.errors`."""
+"""The errors of modules and of loaders; everything else raises the classes of `ferrum.errors`."""
 
 from __future__ import annotations
 
@@ -40,3 +40,25 @@ class UnknownKeyError(FerrumError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class WorkerError(FerrumError, RuntimeError):
+    """A worker process of a DataLoader died, took too long, or could not be started.
+
+    `worker_id`, `pid` and `signal` (None unless one killed it) say which one and how.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        worker_id: int | None = None,
+        pid: int | None = None,
+        signal: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.worker_id = worker_id
+        self.pid = pid
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return WorkerError, (str(self), self.worker_id, self.pid, self.signal)

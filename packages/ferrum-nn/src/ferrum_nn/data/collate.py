@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
 
-from ferrum import Tensor, float64, from_numpy, stack, tensor
+from ferrum import Tensor, as_tensor, float64, from_numpy, stack, tensor
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 
 KINDS: tuple[Any, ...] = (
@@ -53,13 +54,40 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, Mapping):
         if any(sample.keys() != first.keys() for sample in batch):
             raise ShapeError("default_collate: expected samples with the same keys")
-        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+        columns = {key: default_collate([sample[key] for sample in batch]) for key in first}
+        return _like(first, columns)
     if isinstance(first, (tuple, list)):
         return _entries(batch)
     raise OperandError(
         f"default_collate: expected tensors, arrays, numbers, strings, or tuples, lists or dicts "
         f"of them, got {type(first).__name__}; give the DataLoader a collate_fn"
     )
+
+
+def _like(first: Mapping[Any, Any], entries: dict[Any, Any]) -> Mapping[Any, Any]:
+    """Return a mapping of the kind of `first`, a defaultdict for one, with other entries."""
+    if type(first) is dict or not isinstance(first, MutableMapping):
+        return entries
+    out = copy(first)
+    out.update(entries)
+    return out
+
+
+def default_convert(data: Any) -> Any:
+    """Return one sample with its arrays as tensors, in tuples, lists and dicts too.
+
+    Everything else, numbers and strings for two, stays what it is. It is what a DataLoader without
+    batches does to samples.
+    """
+    if isinstance(data, (np.ndarray, np.generic)):
+        return data if data.dtype.kind in "OSU" else as_tensor(data)
+    if isinstance(data, Mapping):
+        return _like(data, {key: default_convert(value) for key, value in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    if isinstance(data, tuple):
+        return tuple(map(default_convert, data))
+    return list(map(default_convert, data)) if isinstance(data, list) else data
 
 
 def _entries(batch: Sequence[Any]) -> Any:

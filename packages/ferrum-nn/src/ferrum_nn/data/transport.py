@@ -1,0 +1,138 @@
+"""Objects on their way between processes of one loader: memory is shared, the rest is pickled.
+
+A memory of more than `SMALL` bytes goes into a file that has no name (memfd), whose descriptor the
+connection hands over; nothing can be left behind, however a process ends. Smaller ones are sent as
+they are, since mapping costs more than copying them.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+import tempfile
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import Any
+
+import numpy as np
+
+from ferrum import Tensor, device
+from ferrum.dtypes import as_dtype
+
+SMALL = 1 << 16
+MAPPED = 1 << 20  # from this size on memory is mapped where it arrives, below it is copied
+FILES = 16  # a parcel has at most so many files; Linux bounds those under way
+MAPS = 256  # so many are mapped at a time, since each holds a descriptor; the rest is copied
+
+POPULATE = getattr(mmap, "MAP_POPULATE", 0)  # Linux maps it all at once
+
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors as arrays, which go out of band."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, Tensor):
+            return NotImplemented
+        if obj.requires_grad and not obj.is_leaf:
+            return obj.__reduce_ex__(5)  # which says why not
+        host = np.ascontiguousarray(obj.detach().numpy()).reshape(-1).view(np.uint8)
+        form = (type(obj), obj.dtype.name, obj.shape, str(obj.device), obj.requires_grad)
+        return _tensor, (host, *form)
+
+
+def _tensor(
+    host: Any, kind: type[Tensor], dtype: str, shape: Any, where: str, requires_grad: bool
+) -> Tensor:
+    found = device(where)
+    out = kind.__new__(kind)  # whose own constructor may take something else
+    Tensor.__init__(out, found.from_numpy(host.view(as_dtype(dtype)).reshape(shape)), found)
+    return out.requires_grad_(requires_grad)
+
+
+class Parcel:
+    """An object packed for sending, as often as one likes; `close` frees its files."""
+
+    def __init__(self, content: Any) -> None:
+        buffers: list[pickle.PickleBuffer] = []
+        stream = io.BytesIO()
+        _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(content)
+        memories = [buffer.raw() for buffer in buffers]
+        large = max(SMALL, sum(memory.nbytes for memory in memories) // FILES)
+        self.data = stream.getvalue()
+        self.parts: list[bytearray | int] = []
+        self.files: list[int] = []
+        try:
+            for memory in memories:
+                if memory.nbytes > large:
+                    self.files.append(_filed(memory))
+                    self.parts.append(memory.nbytes)
+                else:
+                    self.parts.append(bytearray(memory))
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, connection: Connection) -> None:
+        """Send the object to who calls `receive` at the other end."""
+        connection.send((self.data, self.parts))
+        for file in self.files:
+            send_handle(connection, file, None)
+
+    def close(self) -> None:
+        """Free the files: who received them has them still."""
+        while self.files:
+            os.close(self.files.pop())
+
+
+def _filed(memory: memoryview) -> int:
+    """Return a file without a name that holds a copy of `memory`."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("ferrum")
+    else:  # other systems than Linux
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
+    try:
+        rest = memory
+        while rest:
+            rest = rest[os.write(file, rest) :]
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def receive(connection: Connection, private: bool = False) -> Callable[[], Any]:
+    """Wait for an object that was sent, and return a function that unpickles it.
+
+    Its memory is shared with all who received the same parcel; with `private` what one of them
+    writes is seen by no other.
+    """
+    data, parts = connection.recv()
+    buffers = [
+        part if isinstance(part, bytearray) else _opened(recv_handle(connection), part, private)
+        for part in parts
+    ]
+    return lambda: pickle.loads(data, buffers=buffers)
+
+
+def _opened(file: int, size: int, private: bool) -> mmap.mmap | bytearray:
+    try:
+        if private:
+            return mmap.mmap(file, size, flags=mmap.MAP_PRIVATE)
+        if size >= MAPPED and len(_maps) < MAPS:
+            memory = mmap.mmap(file, size, flags=mmap.MAP_SHARED | POPULATE)
+            _maps.add(memory)
+            return memory
+        copied = bytearray(size)
+        rest = memoryview(copied)
+        while rest:
+            rest = rest[os.preadv(file, [rest], size - len(rest)) :]
+        return copied
+    finally:
+        os.close(file)

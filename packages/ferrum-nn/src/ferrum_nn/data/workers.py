@@ -1,0 +1,249 @@
+"""Worker processes of a loader: batches are dealt out in turn, and come back in that order.
+
+Each worker has one connection of its own, a pair of sockets: numbers of samples go one way, batches
+the other. The parent waits for the worker whose turn it is and for the death of any; a worker that
+sees the connection end leaves, whatever ended it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import socket
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from signal import Signals
+from typing import Any
+
+from ferrum.errors import ArgumentError, OperandError
+from ferrum_nn.data.transport import Parcel, receive
+from ferrum_nn.data.worker import GRACE, Recipe, raise_failure, work
+from ferrum_nn.errors import WorkerError
+
+PATIENCE = 2.0  # seconds after which a dying worker's exit code is waited for no longer
+
+
+@dataclass(frozen=True)
+class _Worker:
+    id: int
+    process: Any
+    connection: Connection
+    pid: int
+    sentinel: int
+
+
+class Pool:
+    """Running workers; they stop with `stop()`, or when nothing refers to the pool any more."""
+
+    def __init__(self, recipe: Recipe, context: BaseContext) -> None:
+        if multiprocessing.current_process().daemon:
+            raise ArgumentError(
+                "DataLoader: a worker process cannot have workers itself; use num_workers=0 there"
+            )
+        method = context.get_start_method()
+        if method == "forkserver":
+            _preload()
+        parcel = None if method == "fork" else _packed(recipe)
+        self.workers: list[_Worker] = []
+        self.stop = weakref.finalize(self, _stop, self.workers, os.getpid())
+        self.due: deque[_Worker] = deque()  # who owes an answer, in the order of the answers
+        self.run: Run | None = None
+        try:
+            for worker_id in range(recipe.num_workers):
+                self._start(worker_id, context, recipe if parcel is None else None)
+            for worker in self.workers:
+                if parcel is not None:
+                    self._told(worker, parcel.send)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            if parcel is not None:
+                parcel.close()
+
+    def _start(self, worker_id: int, context: Any, recipe: Recipe | None) -> None:
+        ours, theirs = context.Pipe()
+        parents = [] if recipe is None else [ours, *(each.connection for each in self.workers)]
+        process = context.Process(
+            target=work,
+            args=(theirs, parents, worker_id, recipe),
+            name=f"ferrum-worker-{worker_id}",
+            daemon=True,
+        )
+        try:
+            process.start()
+        except (EOFError, OSError) as error:
+            ours.close()
+            raise WorkerError(
+                f"DataLoader: worker {worker_id} cannot be started: {error!r}; a script that uses "
+                f"workers needs `if __name__ == '__main__':` before what it does",
+                worker_id,
+            ) from error
+        finally:
+            theirs.close()
+        self.workers.append(_Worker(worker_id, process, ours, process.pid, process.sentinel))
+
+    def begin(self, run: Run, seed: int) -> None:
+        """Begin a pass; an earlier one that was left half-way ends."""
+        self.run = run
+        while self.due:
+            self.reply(self.due.popleft(), 0)
+        for worker in self.workers:
+            self.tell(worker, (None, seed))
+
+    def tell(self, worker: _Worker, task: tuple[int | None, Any]) -> None:
+        """Send a worker its task."""
+        self._told(worker, lambda connection: connection.send(task))
+
+    def _told(self, worker: _Worker, send: Any) -> None:
+        try:
+            send(worker.connection)
+        except ConnectionError:
+            raise _death(worker) from None
+
+    def reply(self, worker: _Worker, timeout: float) -> Any:
+        """Return a function that unpickles the worker's next answer; WorkerError without one."""
+        ends: list[Any] = [worker.connection, *(each.sentinel for each in self.workers)]
+        ready = wait(ends, timeout or None)
+        if not ready:
+            raise WorkerError(
+                f"DataLoader: worker {worker.id} (pid {worker.pid}) gave no batch within the "
+                f"timeout of {timeout} s",
+                worker.id,
+                worker.pid,
+            )
+        for each in self.workers:
+            if each.sentinel in ready:
+                raise _death(each)
+        try:
+            return receive(worker.connection)
+        except (EOFError, OSError) as error:
+            if getattr(error, "errno", None) is None or isinstance(error, ConnectionError):
+                raise _death(worker) from None
+            raise
+
+
+class Run:
+    """One pass: an iterator of batches, numbered from `first` on."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        batches: Iterator[Any],
+        seed: int,
+        first: int,
+        ahead: int,
+        timeout: float,
+        keep: bool,
+    ) -> None:
+        self.pool = pool
+        self.tasks = enumerate(batches, first)
+        self.timeout = timeout
+        self.keep = keep
+        self.over = False
+        try:
+            pool.begin(self, seed)
+            for worker in pool.workers * ahead:
+                self._assign(worker)
+        except BaseException:
+            pool.stop()
+            raise
+
+    def _assign(self, worker: _Worker) -> None:
+        for task in self.tasks:
+            self.pool.tell(worker, task)
+            self.pool.due.append(worker)
+            break
+
+    def __iter__(self) -> Run:
+        return self
+
+    def __next__(self) -> Any:
+        if self.over:
+            raise StopIteration
+        pool = self.pool
+        if pool.run is not self:
+            raise WorkerError(
+                "DataLoader: another pass has begun with the same persistent workers, which ended "
+                "this one"
+            )
+        try:
+            while pool.due:
+                worker = pool.due.popleft()
+                kind, content = pool.reply(worker, self.timeout)()
+                if kind == "failed":
+                    raise_failure(content, worker.id, worker.pid)
+                if kind == "batch":
+                    self._assign(worker)
+                    return content
+        except BaseException:
+            self.over = True
+            pool.stop()
+            raise
+        self.over = True
+        if not self.keep:
+            pool.stop()
+        raise StopIteration
+
+
+def _packed(recipe: Recipe) -> Parcel:
+    try:
+        return Parcel(recipe)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise OperandError(
+            f"DataLoader: the data set and the functions must be pickled for worker processes: "
+            f"{error}; define them at the top of a module, or use multiprocessing_context='fork'"
+        ) from error
+
+
+def _preload() -> None:
+    """Let the server of forks import this once, before it starts: workers then start at once."""
+    server = forkserver._forkserver
+    wanted = list(getattr(server, "_preload_modules", ["__main__"]))
+    if __name__ not in wanted:
+        server.set_forkserver_preload([*wanted, __name__])
+
+
+def _death(worker: _Worker) -> WorkerError:
+    worker.process.join(PATIENCE)
+    code = worker.process.exitcode
+    name = f"DataLoader: worker {worker.id} (pid {worker.pid})"
+    if code is None or code >= 0:
+        told = "hung up" if code is None else f"ended with exit code {code}"
+        return WorkerError(
+            f"{name} {told}; see what it printed. A script that uses workers needs "
+            f"`if __name__ == '__main__':` before what it does",
+            worker.id,
+            worker.pid,
+        )
+    text = f"{name} was killed by signal {-code} ({Signals(-code).name})"
+    if -code == Signals.SIGKILL:
+        text += ", as the system does where memory runs out"
+    return WorkerError(text, worker.id, worker.pid, -code)
+
+
+def _stop(workers: list[_Worker], owner: int) -> None:
+    """Hang up, which ends the workers, and see to it that they are gone."""
+    if os.getpid() != owner:
+        return  # a forked copy of the loader
+    for worker in workers:
+        # shut down, for a forked process may have the socket open still
+        with suppress(OSError), socket.socket(fileno=os.dup(worker.connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+        worker.connection.close()
+    deadline = time.monotonic() + 2 * GRACE
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.exitcode is None:
+            worker.process.kill()
+            worker.process.join(PATIENCE)
+        with suppress(ValueError):  # it does not end even when killed, as in a dead file system
+            worker.process.close()

@@ -1,0 +1,447 @@
+"""Worker processes: the same batches for any number, and every way to fail."""
+
+import functools
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worker_sets as sets
+
+import ferrum as fe
+from ferrum.errors import ArgumentError, GradientError, OperandError
+from ferrum_nn.data import DataLoader, TensorDataset, WorkerError, get_worker_info
+
+SPAWN = pytest.param("spawn", marks=pytest.mark.slow)
+METHODS = ["fork", "forkserver", SPAWN]
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def plain(batch):
+    """Return a batch as something to compare."""
+    if isinstance(batch, dict):
+        return {key: plain(value) for key, value in batch.items()}
+    return batch.tolist() if isinstance(batch, fe.Tensor) else batch
+
+
+def passes(workers, method="fork", seed=1, data=None, count=2, **options):
+    """Return the batches of some passes."""
+    if workers:
+        options["multiprocessing_context"] = method
+    loader = DataLoader(
+        data or sets.Noisy(),
+        8,
+        shuffle=None if isinstance(data, sets.Counting) else True,
+        num_workers=workers,
+        generator=fe.Generator(seed),
+        **options,
+    )
+    return [[plain(batch) for batch in loader] for _ in range(count)]
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def gone(pids, seconds=5):
+    """Return whether processes end within some seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+# ---- the same for any number of workers
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return passes(0)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_batches_do_not_depend_on_the_workers(workers, expected):
+    assert passes(workers) == expected
+
+
+@pytest.mark.parametrize("method", ["forkserver", SPAWN])
+@pytest.mark.parametrize("keep", [False, True])
+def test_nor_on_how_they_start(method, keep, expected):
+    assert passes(2, method, persistent_workers=keep) == expected
+
+
+def test_passes_differ_and_a_batch_does_not_disturb_the_default_generator(expected):
+    assert expected[0] != expected[1]
+    fe.manual_seed(3)
+    for _ in DataLoader(sets.Noisy(), 8, generator=fe.Generator(1)):
+        pass
+    assert fe.get_rng_state() == (3, 0)
+    one, two = (passes(0, seed=7, count=1) for _ in range(2))
+    assert one == two
+
+
+def test_passes_in_order_draw_anew():
+    """Without a shuffle too, or each pass would augment alike."""
+    loader = DataLoader(sets.Noisy(4), 4)
+    fe.manual_seed(3)
+    first, second = (plain(next(iter(loader))) for _ in range(2))
+    assert first["i"] == second["i"]
+    assert first["x"] != second["x"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tensors_are_cut_in_workers_too(workers):
+    data = TensorDataset(fe.arange(10), fe.ones(10, 20_000))
+    batches = passes(workers, data=data, count=1)[0]
+    assert [x for batch in batches for x in plain(batch[0])] == fe.randperm(
+        10, generator=fe.Generator(1)
+    ).tolist()
+    assert batches[0][1].shape == (8, 20_000)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_iterable(workers):
+    loader = DataLoader(
+        sets.Counting(), 3, num_workers=workers, multiprocessing_context="fork" if workers else None
+    )
+    batches = [batch.tolist() for batch in loader]
+    assert sorted(sum(batches, [])) == list(range(20))
+    if workers == 2:
+        assert batches[:2] == [[0, 2, 4], [1, 3, 5]]
+    else:
+        assert sum(batches, []) == list(range(20))
+    ones = DataLoader(sets.Counting(), batch_size=None, num_workers=workers)
+    assert sorted(ones) == list(range(20))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_everything_arrives_whole(method):
+    loader = DataLoader(
+        sets.Kinds(3),
+        3,
+        num_workers=1,
+        collate_fn=sets.odd_batch,
+        multiprocessing_context=method,
+    )
+    (batch,) = loader
+    ours = sets.odd_batch([0, 1, 2])
+    for got, expected in zip(batch["tensors"], ours["tensors"], strict=True):
+        assert (got.dtype, got.shape, got.device) == (
+            expected.dtype,
+            expected.shape,
+            expected.device,
+        )
+        assert got.tolist() == expected.tolist()
+    for got, expected in zip(batch["arrays"], ours["arrays"], strict=True):
+        np.testing.assert_array_equal(got, expected, strict=True)
+    assert batch["leaf"].requires_grad
+    assert batch["leaf"].is_leaf
+    assert batch["samples"] == [0, 1, 2]
+    batch["tensors"][-1].fill_(1)
+    batch["arrays"][0][:] = 0  # memory of its own, which may be written
+
+
+def test_what_a_worker_is():
+    fe.manual_seed(4)
+    loader = DataLoader(
+        sets.Kinds(4),
+        1,
+        num_workers=2,
+        collate_fn=sets.facts,
+        worker_init_fn=sets.mark,
+        generator=fe.Generator(3),
+    )
+    first, second, *_ = batches = list(loader)
+    assert [each["info"] for each in batches] == [(0, 2, 4), (1, 2, 4)] * 2
+    assert [each["mark"] for each in batches] == ["worker 0", "worker 1"] * 2
+    assert second["seed"] == first["seed"] + 1
+    assert first["numpy"] != second["numpy"]
+    assert not any(each["mpi"] for each in batches)
+    assert all(each["threads"] == 1 for each in batches)
+    assert {each["device"] for each in batches} == {str(fe.default_device())}
+    assert get_worker_info() is None
+
+
+def test_large_data_sets_are_shared_not_copied():
+    data = TensorDataset(fe.arange(500_000), fe.ones(500_000))
+    (batch,) = DataLoader(data, 500_000, num_workers=2, multiprocessing_context="forkserver")
+    assert int(batch[0].sum()) == 500_000 * 499_999 // 2
+
+
+# ---- persistent workers
+
+
+def test_persistent_workers_stay():
+    options = {"num_workers": 2, "multiprocessing_context": "fork", "collate_fn": sets.pid_batch}
+    loader = DataLoader(sets.Kinds(6), persistent_workers=True, **options)
+    first, second = set(loader), set(loader)
+    assert first == second
+    assert len(first) == 2
+    iterator = iter(loader)
+    assert next(iterator) in first
+    assert set(loader) == first  # a pass left half-way does not show in the next
+    with pytest.raises(WorkerError, match="another pass has begun"):
+        next(iterator)
+    del loader, iterator
+    gc.collect()
+    assert gone(first)
+    loader = DataLoader(sets.Kinds(6), **options)
+    first, second = set(loader), set(loader)
+    assert not first & second
+    assert gone(first | second)
+
+
+def test_after_an_error_persistent_workers_start_anew():
+    loader = DataLoader(
+        sets.Broken(sets.lookup), num_workers=2, persistent_workers=True, sampler=[1, 5]
+    )
+    for _ in range(2):
+        iterator = iter(loader)
+        assert next(iterator).tolist() == [1]
+        with pytest.raises(KeyError):
+            next(iterator)
+        with pytest.raises(StopIteration):
+            next(iterator)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_leaving_a_pass_ends_its_workers(method):
+    start = time.monotonic()
+    for pid in DataLoader(
+        sets.Kinds(100),
+        num_workers=2,
+        collate_fn=sets.pid_batch,
+        multiprocessing_context=method,
+    ):
+        break
+    gc.collect()
+    assert gone([pid], 2)
+    assert time.monotonic() - start < 15
+
+
+# ---- what goes wrong
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_worker_is_named(method):
+    loader = DataLoader(
+        sets.Kinds(1000), num_workers=2, collate_fn=sets.pid_batch, multiprocessing_context=method
+    )
+    iterator = iter(loader)
+    next(iterator)
+    victim = next(iterator)
+    os.kill(victim, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(
+        WorkerError, match=rf"worker 1 \(pid {victim}\) was killed by signal 9 \(SIGKILL\)"
+    ) as caught:
+        list(iterator)
+    assert time.monotonic() - start < 2
+    assert (caught.value.worker_id, caught.value.pid, caught.value.signal) == (1, victim, 9)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_worker_killed_while_another_is_waited_for(method):
+    data = sets.Broken(time.sleep, 60)
+    loader = DataLoader(data, 1, sampler=[5, 1, 5], num_workers=2, multiprocessing_context=method)
+    iterator = iter(loader)
+    victim = iterator.batches.pool.workers[1].pid
+    os.kill(victim, signal.SIGKILL)
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match=rf"worker 1 \(pid {victim}\)"):
+        next(iterator)
+    assert time.monotonic() - start < 3  # 2 s to be told, 1 s for the sleeper to go
+
+
+def test_a_worker_that_leaves():
+    loader = DataLoader(sets.Broken(os._exit, 3), num_workers=2)
+    with pytest.raises(WorkerError, match=r"worker 1 \(pid \d+\) ended with exit code 3"):
+        list(loader)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_what_a_worker_raises_is_raised_here(method):
+    loader = DataLoader(sets.Broken(sets.lookup), num_workers=2, multiprocessing_context=method)
+    with pytest.raises(KeyError, match="missing") as caught:
+        list(loader)
+    (note,) = caught.value.__notes__
+    assert note.startswith("DataLoader: raised in worker 1 (pid")
+    assert 'return {}["missing"]' in note
+    assert "Traceback (most recent call last)" in note
+
+
+@pytest.mark.parametrize("act", [sets.odd, functools.partial(sets.raise_, StopIteration(3))])
+def test_an_error_that_cannot_travel_comes_as_text(act):
+    with pytest.raises(WorkerError, match="(?s)raised in worker 1.*(OddError: odd|StopIteration)"):
+        list(DataLoader(sets.Broken(act), num_workers=2))
+
+
+def test_a_batch_that_cannot_be_pickled():
+    with pytest.raises(AttributeError, match="pickle local object"):
+        list(DataLoader(sets.Kinds(2), collate_fn=sets.unpicklable, num_workers=1))
+    grad = TensorDataset(fe.ones(4, requires_grad=True) * 2)
+    loader = DataLoader(grad, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(GradientError, match="only leaves can be pickled"):
+        list(loader)
+
+
+def test_errors_before_the_first_batch():
+    loader = DataLoader(sets.Kinds(2), num_workers=1, worker_init_fn=sets.bad_init)
+    with pytest.raises(ValueError, match="no data for worker 0"):
+        list(loader)
+    with pytest.raises(OperandError, match="must be pickled .*multiprocessing_context='fork'"):
+        iter(DataLoader(sets.Kinds(2), num_workers=1, collate_fn=lambda batch: batch))
+    assert list(
+        DataLoader([1], num_workers=1, collate_fn=lambda b: b, multiprocessing_context="fork")
+    ) == [[1]]
+    with pytest.raises(ArgumentError, match="a worker process cannot have workers itself"):
+        list(DataLoader([1], num_workers=1, collate_fn=sets.nested))
+
+
+def test_a_stuck_worker():
+    loader = DataLoader(sets.Broken(time.sleep, 60), num_workers=2, timeout=0.5)
+    iterator = iter(loader)
+    for _ in range(5):
+        next(iterator)
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match=r"worker 1 \(pid \d+\) gave no batch .* of 0.5 s"):
+        next(iterator)
+    assert time.monotonic() - start < 2
+
+
+def test_the_sampler_fails():
+    def order():
+        yield from (1, 2)
+        raise RuntimeError("no more")
+
+    loader = DataLoader(sets.Kinds(9), sampler=order(), num_workers=1)
+    with pytest.raises(RuntimeError, match="no more"):
+        list(loader)
+
+
+def start_main(method, lock):
+    """Start a training whose workers hold a lock; return it and the workers' ids."""
+    child = subprocess.Popen(
+        [sys.executable, sets.__file__, method, lock],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(sets.__file__).parent,
+        start_new_session=True,
+    )
+    return child, [int(child.stdout.readline()) for _ in range(2)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_when_the_parent_dies_so_do_the_workers(method, number, tmp_path):
+    shared = set(os.listdir("/dev/shm"))
+    child, workers = start_main(method, str(tmp_path / "lock"))
+    try:
+        start = time.monotonic()
+        if number == signal.SIGINT:
+            os.killpg(child.pid, number)  # as a terminal does
+            _, errors = child.communicate(timeout=10)
+            assert time.monotonic() - start < 2
+            assert "KeyboardInterrupt" in errors
+        else:
+            child.kill()
+            child.communicate(timeout=10)
+        assert gone(workers, 5)
+        # all of the session: the workers' parents too
+        assert gone([child.pid], 5)
+        assert set(os.listdir("/dev/shm")) <= shared
+    finally:
+        child.kill()
+        child.wait()
+        for pid in workers:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.serial
+def test_nothing_grows():
+    loader = DataLoader(
+        sets.Noisy(8), 8, num_workers=2, multiprocessing_context="fork", persistent_workers=True
+    )
+    once = DataLoader(sets.Noisy(8), 8, num_workers=2)
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    for _ in range(50):
+        list(loader)
+    list(once)
+    before, memory = descriptors(), resident()
+    for _ in range(250):
+        list(loader)
+    for _ in range(5):
+        list(once)
+    assert descriptors() == before
+    assert resident() - memory < 2 << 20
+
+
+def test_batches_may_be_kept():
+    """More than there are descriptors for, were each to hold one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        data = TensorDataset(fe.ones(300, 300_000, dtype=fe.uint8))
+        loader = DataLoader(data, 4, num_workers=1, sampler=[0, 1, 2, 3] * 450)
+        batches = list(loader)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(batches) == 450
+
+
+# ---- going on later
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_loader_goes_on_from_any_batch(workers, own):
+    def make(data=None):
+        return DataLoader(
+            data or sets.Noisy(),
+            8,
+            shuffle=None if data else True,
+            num_workers=workers,
+            generator=fe.Generator(5) if own else None,
+            multiprocessing_context="fork" if workers else None,
+            persistent_workers=bool(workers),
+        )
+
+    for data in (None, sets.Counting(30)):
+        fe.manual_seed(6)
+        loader, states, batches = make(data), [], []
+        for _ in range(2):
+            states.append(loader.state_dict())
+            for batch in loader:
+                fe.rand(2)  # what training draws meanwhile
+                batches.append(plain(batch))
+                states.append(loader.state_dict())
+        per_pass = len(batches) // 2
+        position = 0
+        for number, state in enumerate(states):
+            position = number - number // (per_pass + 1)
+            if workers and number % 3:
+                continue
+            fe.manual_seed(77)
+            again = make(data)
+            again.load_state_dict(state)
+            assert again.state_dict() == state
+            rest = []
+            while len(rest) < len(batches) - position:
+                for batch in again:
+                    fe.rand(2)
+                    rest.append(plain(batch))
+            assert rest == batches[position:]

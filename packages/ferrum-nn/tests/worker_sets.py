@@ -1,0 +1,166 @@
+"""Data sets for tests of worker processes, which import this module by its name."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+import ferrum as fe
+from ferrum_nn.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+
+class Noisy(Dataset):
+    """Images that draw, of which a batch of 8 is too large for the pipe; numbers; strings."""
+
+    def __init__(self, size=29):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, i):
+        return {"x": fe.rand(50, 60) + i, "i": i, "name": f"sample {i}"}
+
+
+class Counting(IterableDataset):
+    """0 to size - 1, each worker its share."""
+
+    def __init__(self, size=20):
+        self.size = size
+
+    def __iter__(self):
+        info = get_worker_info()
+        return iter(
+            range(self.size) if info is None else range(info.id, self.size, info.num_workers)
+        )
+
+
+class Broken(Noisy):
+    """Does something when sample 5 is asked for."""
+
+    def __init__(self, act, *arguments):
+        super().__init__(40)
+        self.act, self.arguments = act, arguments
+
+    def __getitem__(self, i):
+        if i == 5:
+            self.act(*self.arguments)
+        return i
+
+
+class OddError(Exception):
+    """Cannot be unpickled from its arguments."""
+
+    def __init__(self, one, two):
+        super().__init__("odd")
+
+
+class TwoPids(Noisy):
+    def __getitem__(self, i):
+        return i, os.getpid()
+
+
+class Kinds(Noisy):
+    def __getitem__(self, i):
+        return i
+
+
+def odd_batch(samples):
+    """One of each dtype, size zero, no axes, large and small, arrays and tensors that want grad."""
+    large = np.arange(300_000, dtype=np.int32)
+    tensors = [fe.ones(3, 2, dtype=getattr(fe, n)) for n in ("bfloat16", "float16", "bool", "int8")]
+    return {
+        "tensors": (*tensors, fe.zeros(0, 3), fe.tensor(5), fe.arange(200_000)[::2]),
+        "arrays": [large, large[:0], np.float32(2)],
+        "leaf": fe.ones(70_000, requires_grad=True),
+        "samples": samples,
+    }
+
+
+def unpicklable(samples):
+    return lambda: samples
+
+
+def raise_(error):
+    raise error
+
+
+def lookup():
+    return {}["missing"]
+
+
+def odd():
+    raise OddError(1, 2)
+
+
+def pid_batch(samples):
+    return os.getpid()
+
+
+def facts(samples):
+    """What a worker is."""
+    info = get_worker_info()
+    return {
+        "info": (info.id, info.num_workers, len(info.dataset)),
+        "seed": info.seed,
+        "threads": fe.get_num_threads(),
+        "device": str(fe.default_device()),
+        "mpi": any(name.split(".")[0] == "mpi4py" for name in sys.modules),
+        "numpy": np.random.rand(),
+        "mark": os.environ.get("FERRUM_TEST_MARK"),
+    }
+
+
+def mark(worker_id):
+    os.environ["FERRUM_TEST_MARK"] = f"worker {worker_id}"
+
+
+def bad_init(worker_id):
+    raise ValueError(f"no data for worker {worker_id}")
+
+
+def slow(samples):
+    time.sleep(0.05)
+    return samples
+
+
+def nested(samples):
+    return list(DataLoader(range(3), num_workers=1))
+
+
+def hold(lock, samples):
+    """Hold a lock on a file for as long as this process lives, and take long."""
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.lockf(handle, fcntl.LOCK_SH)
+    os.write(1, b"%d\n" % os.getpid())
+    time.sleep(60)
+
+
+class Holding:
+    """A collate_fn: `hold` with a path."""
+
+    def __init__(self, lock):
+        self.lock = lock
+
+    def __call__(self, samples):
+        hold(self.lock, samples)
+
+
+def main(method, lock):
+    """A training that never gets its first batch."""
+    loader = DataLoader(
+        range(100), 4, num_workers=2, collate_fn=Holding(lock), multiprocessing_context=method
+    )
+    with contextlib.suppress(StopIteration):
+        next(iter(loader))
+
+
+if __name__ == "__main__":
+    import worker_sets  # so that classes pickle under a name that workers find
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    worker_sets.main(*sys.argv[1:])
