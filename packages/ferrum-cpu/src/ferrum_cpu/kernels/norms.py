@@ -94,9 +94,7 @@ def batch_norm_eval(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, eps:
     if not _takes(eps, x, mean, var, weight, bias):
         return NotImplemented
     out = empty("batch_norm_eval", x.shape, x.dtype)
-    code = lib.batch_norm_eval(
-        id(x), _id(mean), _id(var), _id(weight), _id(bias), id(out), eps
-    )
+    code = lib.batch_norm_eval(id(x), _id(mean), _id(var), _id(weight), _id(bias), id(out), eps)
     return refused("batch_norm_eval", code) if code else out
 
 
