@@ -86,6 +86,8 @@ static int prepare(Rows *all, uintptr_t x_id, uintptr_t weight_id, uintptr_t bia
     all->n = all->rows = 1;
     for (int axis = 0; axis < x.axes; axis++)
         *(axis < x.axes - last ? &all->rows : &all->n) *= x.shape[axis];
+    if (!all->backward && count_of(&x) == 0)
+        return OK; /* a weight may be a number that is repeated more often than memory holds */
     all->block = larger(4, BLOCK / larger(all->n, 1) / 4 * 4);
     Source of_weight = {.in_place = 0}, of_bias = of_weight;
     if (weight_id)

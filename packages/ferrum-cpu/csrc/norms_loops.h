@@ -8,35 +8,29 @@
         T mean, rest, scale; \
     } Statistics_##T; \
     static inline Statistics_##T statistics_##T(const T *x, intptr_t n, double eps, int centred) { \
-        f64 lane[NORM_LANES] = {0}, square[NORM_LANES] = {0}; \
         intptr_t whole = n / NORM_LANES * NORM_LANES; \
-        Statistics_##T s = {0, 0, 0}; \
+        f64 sum[NORM_LANES] = {0}, square[NORM_LANES] = {0}, mean = 0; \
+        Statistics_##T s; \
         if (centred) { \
             for (intptr_t i = 0; i < whole; i += NORM_LANES) \
-                for (int j = 0; j < NORM_LANES; j++) lane[j] += x[i + j]; \
-            for (intptr_t i = whole; i < n; i++) lane[i - whole] += x[i]; \
-            FOLD(lane, PLUS) \
-            s.mean = (T)(lane[0] / (f64)n); \
-            for (int j = 0; j < NORM_LANES; j++) lane[j] = 0; \
+                for (int j = 0; j < NORM_LANES; j++) sum[j] += x[i + j]; \
+            for (intptr_t i = whole; i < n; i++) sum[i - whole] += x[i]; \
+            FOLD(sum, PLUS) \
+            mean = sum[0] / (f64)n; \
         } \
-        f64 mean = s.mean; \
         for (intptr_t i = 0; i < whole; i += NORM_LANES) \
             for (int j = 0; j < NORM_LANES; j++) { \
                 f64 d = x[i + j] - mean; \
-                lane[j] += d; \
                 square[j] += d * d; \
             } \
         for (intptr_t i = whole; i < n; i++) { \
             f64 d = x[i] - mean; \
-            lane[i - whole] += d; \
             square[i - whole] += d * d; \
         } \
-        FOLD(lane, PLUS) \
         FOLD(square, PLUS) \
-        f64 rest = centred ? lane[0] / (f64)n : 0; \
-        f64 var = square[0] / (f64)n - rest * rest; \
-        s.rest = (T)rest; \
-        s.scale = (T)(1 / sqrt_f64((var < 0 ? 0 : var) + eps)); \
+        s.mean = (T)mean; \
+        s.rest = (T)(mean - s.mean); \
+        s.scale = (T)(1 / sqrt_f64(square[0] / (f64)n + eps)); \
         return s; \
     }
 

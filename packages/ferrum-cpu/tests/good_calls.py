@@ -298,6 +298,53 @@ def softmax_backward(draw):
     return [logarithm, g, draw.input(g.shape, g.dtype), out, axis]
 
 
+def maybe(draw, shape, dtype):
+    """Return a parameter of a normalisation, or none."""
+    return draw.one(None, draw.input(shape, draw.one(dtype, np.dtype("f4"))))
+
+
+def row_norm(draw):
+    """Normalise the last axes."""
+    shape, dtype = draw.shape(1), draw.float()
+    last = draw.random.randint(1, len(shape))
+    weight, bias = (maybe(draw, shape[-last:], dtype) for _ in range(2))
+    x, out = draw.input(shape, dtype), draw.output(shape, dtype)
+    return [draw.one(0, 1), x, weight, bias, out, last, draw.one(*NUMBERS)]
+
+
+def row_norm_backward(draw):
+    """Its gradients: that of a bias only where there may be one."""
+    centred, x, weight, _, out, last, eps = row_norm(draw)
+    shape, dtype = x.shape[-last:], x.dtype if weight is None else weight.dtype
+    dweight, dbias = draw.apart(2, shape, dtype)
+    g = draw.input(x.shape, x.dtype)
+    return [centred, g, x, weight, out, dweight, dbias if centred else None, last, eps]
+
+
+def batch_norm(draw):
+    """Normalise a batch by itself."""
+    shape, dtype = draw.shape(2), draw.float()
+    weight, bias = (maybe(draw, shape[1:2], dtype) for _ in range(2))
+    mean, var = draw.apart(2, shape[1:2], np.dtype("f8"))
+    x, out = draw.input(shape, dtype), draw.output(shape, dtype)
+    return [x, weight, bias, out, mean, var, draw.one(*NUMBERS)]
+
+
+def batch_norm_eval(draw):
+    """Normalise a batch by other numbers."""
+    x, weight, bias, out, _, _, eps = batch_norm(draw)
+    mean, var = (draw.input(x.shape[1:2], draw.float()) for _ in range(2))
+    return [x, mean, var, weight, bias, out, eps]
+
+
+def batch_norm_backward(draw):
+    """The gradients of both."""
+    x, mean, var, weight, _, out, eps = batch_norm_eval(draw)
+    dweight, dbias = draw.apart(2, x.shape[1:2], x.dtype if weight is None else weight.dtype)
+    g = draw.input(x.shape, x.dtype)
+    return [g, x, mean, var, weight, out, dweight, dbias, eps, draw.one(0, 1)]
+
+
 def parameters(draw, lists):
     """Return a list of arrays for an optimizer, list by list, and the number of parameters."""
     count, found = draw.one(1, 1, 2, 3), []
@@ -377,6 +424,11 @@ RECIPES = {
         cumulative_sum,
         softmax,
         softmax_backward,
+        row_norm,
+        row_norm_backward,
+        batch_norm,
+        batch_norm_eval,
+        batch_norm_backward,
         sgd_step,
         adam_step,
         kind_step,

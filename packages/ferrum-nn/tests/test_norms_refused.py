@@ -1,4 +1,4 @@
-"""Bad input to normalisation: an error that says what to do, and nothing is changed."""
+"""Bad input to normalisation: an error that says what to do, and nothing tracked."""
 
 import pytest
 
@@ -7,71 +7,80 @@ import ferrum_nn as nn
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
 
 F = nn.functional
-X, ONES = fe.ones(4, 3), fe.ones(3)
+X, W, M, V = fe.ones(5, 3), fe.ones(3), fe.zeros(3), fe.ones(3)
+WHOLE = fe.ones(5, 3).long()
+
+
+def train(x=X, mean=M, var=V, *args, **options):
+    return F.batch_norm(x, mean, var, *args, training=True, **options)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (
-            lambda: F.layer_norm([1.0], (1,)),
-            OperandError,
-            "layer_norm: expected a tensor, got list",
-        ),
-        (lambda: F.layer_norm(X, (4,)), ShapeError, r"such as \(3,\), got \(4,\)"),
-        (lambda: F.layer_norm(X, ()), ShapeError, r"got \(\)"),
-        (lambda: F.layer_norm(X, 3), ShapeError, "got 3"),
-        (lambda: F.layer_norm(X, (2, 4, 3)), ShapeError, "normalized_shape"),
-        (lambda: F.layer_norm(X.long(), (3,)), DTypeError, "got int64"),
-        (lambda: F.layer_norm(X, (3,), fe.ones(4)), ShapeError, r"shape \(3,\), got \(4,\)"),
-        (lambda: F.layer_norm(X, (3,), ONES.double()), DTypeError, "float32 and float64"),
-        (lambda: F.layer_norm(X, (3,), None, ONES[:2]), ShapeError, r"got \(2,\)"),
-        (lambda: F.layer_norm(X, (3,), eps=-1), ArgumentError, "at least 0, got -1"),
-        (lambda: F.layer_norm(X, (3,), eps=float("nan")), ArgumentError, "got nan"),
+        (lambda: F.layer_norm([1.0], (1,)), OperandError, "expected tensors, got list"),
+        (lambda: F.layer_norm(X, 3), OperandError, "sequence of sizes, got 3"),
+        (lambda: F.layer_norm(X, ()), ShapeError, "a size at least"),
+        (lambda: F.layer_norm(X, (5,)), ShapeError, r"input \(\.\.\., 5\)"),
+        (lambda: F.layer_norm(X, (2, 5, 3)), ShapeError, r"got \(5, 3\)"),
+        (lambda: F.layer_norm(X, ("3",)), ShapeError, "normalized_shape"),
+        (lambda: F.layer_norm(fe.ones(()), (1,)), ShapeError, r"got \(\)"),
+        (lambda: F.layer_norm(X, (3,), fe.ones(5)), ShapeError, r"weight of shape \(3,\)"),
+        (lambda: F.layer_norm(X, (3,), None, fe.ones(1)), ShapeError, r"bias of shape \(3,\)"),
+        (lambda: F.layer_norm(X, (3,), W.double()), DTypeError, "weight of float32"),
+        (lambda: F.layer_norm(X.double(), (3,), W), DTypeError, "weight of float64"),
+        (lambda: F.layer_norm(WHOLE, (3,)), DTypeError, "floating-point tensor, got int64"),
         (lambda: F.layer_norm(X, (3,), "w"), OperandError, "str"),
-        (lambda: F.rms_norm(None, (3,)), OperandError, "rms_norm: expected a tensor"),
-        (lambda: F.rms_norm(X, (4,)), ShapeError, "normalized_shape"),
-        (lambda: F.rms_norm(X, (3,), fe.ones(1)), ShapeError, r"got \(1,\)"),
-        (lambda: F.rms_norm(X.bool(), (3,)), DTypeError, "got bool"),
-        (lambda: F.rms_norm(X, (3,), eps=-0.1), ArgumentError, "at least 0"),
-        (lambda: F.batch_norm("x", None, None), OperandError, "batch_norm: expected a tensor"),
-        (lambda: F.batch_norm(X.long(), ONES, ONES), DTypeError, "got int64"),
-        (lambda: F.batch_norm(X[0], ONES, ONES), ShapeError, r"\(n, c, ...\)"),
-        (lambda: F.batch_norm(X, None, ONES), ArgumentError, "running_mean and running_var"),
-        (lambda: F.batch_norm(X, ONES, None), ArgumentError, "running_mean and running_var"),
-        (lambda: F.batch_norm(X, fe.ones(4), ONES), ShapeError, "3 channels"),
-        (lambda: F.batch_norm(X, ONES, ONES, fe.ones(1)), ShapeError, "3 channels"),
-        (lambda: F.batch_norm(X[:1], None, None, training=True), ArgumentError, "more than 1"),
-        (lambda: nn.BatchNorm1d(3)(X[0]), ShapeError, "2 or 3 axes"),
-        (lambda: nn.BatchNorm1d(4)(X), ShapeError, "expected 4 channels"),
-        (lambda: nn.BatchNorm1d(3)(None), OperandError, "BatchNorm1d: expected a tensor"),
-        (lambda: nn.BatchNorm1d(-3), ShapeError, "-3"),
-        (lambda: nn.LayerNorm("3"), OperandError, "integers as normalized_shape"),
-        (lambda: nn.LayerNorm((3, 0.5)), OperandError, "integers as normalized_shape"),
+        (lambda: F.layer_norm(X, (3,), eps="small"), ArgumentError, "eps, got 'small'"),
+        (lambda: F.layer_norm(X, (3,), eps=float("nan")), ArgumentError, "eps, got nan"),
+        (lambda: F.rms_norm(None, (3,)), OperandError, "got NoneType"),
+        (lambda: F.rms_norm(X, [5]), ShapeError, "normalized_shape"),
+        (lambda: F.rms_norm(X, (3,), W[:2]), ShapeError, r"weight of shape \(3,\)"),
+        (lambda: F.rms_norm(X, (3,), W.long()), DTypeError, "weight of float32, got int64"),
+        (lambda: F.rms_norm(WHOLE, (3,)), DTypeError, "floating-point"),
+        (lambda: F.batch_norm([1.0], M, V), OperandError, "got list"),
+        (lambda: F.batch_norm(X, [0.0] * 3, V), OperandError, "got list"),
+        (lambda: F.batch_norm(X, M, None), ArgumentError, "or neither"),
+        (lambda: F.batch_norm(X, None, None), ArgumentError, "in evaluation"),
+        (lambda: F.batch_norm(X, M[:2], V), ShapeError, r"mean and var of shape \(3,\)"),
+        (lambda: F.batch_norm(X, M, V.long()), DTypeError, "mean and var, got int64"),
+        (lambda: F.batch_norm(W, M, V), ShapeError, r"input \(n, channels, \.\.\.\)"),
+        (lambda: F.batch_norm(X, M, V, W[:1]), ShapeError, "weight of shape"),
+        (lambda: F.batch_norm(X, M, V, None, W.double()), DTypeError, "bias of float32"),
+        (lambda: F.batch_norm(X, M, V, eps=-1.0), ArgumentError, "at least 0"),
+        (lambda: F.batch_norm(WHOLE, M, V), DTypeError, "floating-point"),
+        (lambda: train(eps=0.0), ArgumentError, "positive in training"),
+        (lambda: train(X[:1]), ShapeError, "more than one value per channel"),
+        (lambda: train(fe.ones(1, 3, 1)), ShapeError, "more than one value per channel"),
+        (lambda: train(X, M, V[:2]), ShapeError, "running statistics"),
+        (lambda: train(X, M.long(), V.long()), ShapeError, "floating-point running"),
+        (lambda: nn.LayerNorm("3"), OperandError, "got '3'"),
+        (lambda: nn.LayerNorm(3.0), OperandError, "got 3.0"),
+        (lambda: nn.LayerNorm((2, None)), OperandError, "None"),
         (lambda: nn.LayerNorm(-1), ShapeError, "-1"),
+        (lambda: nn.LayerNorm([])(X), ShapeError, "a size at least"),
         (lambda: nn.LayerNorm(4)(X), ShapeError, "normalized_shape"),
-        (lambda: nn.RMSNorm(None), OperandError, "integers as normalized_shape"),
+        (lambda: nn.RMSNorm(None), OperandError, "got None"),
         (lambda: nn.RMSNorm(4)(X), ShapeError, "normalized_shape"),
+        (lambda: nn.BatchNorm1d(-1), ShapeError, "-1"),
+        (lambda: nn.BatchNorm1d(3)([1.0]), OperandError, "BatchNorm1d: expected a tensor"),
+        (lambda: nn.BatchNorm1d(3)(W), ShapeError, "2 or 3 axes"),
+        (lambda: nn.BatchNorm1d(3)(fe.ones(2, 3, 2, 2)), ShapeError, "2 or 3 axes"),
+        (lambda: nn.BatchNorm1d(4)(X), ShapeError, r"shape \(3,\), got \(4,\)"),
+        (lambda: nn.BatchNorm1d(3)(X.double()), DTypeError, "float64, got float32"),
+        (lambda: nn.BatchNorm1d(3)(X[:1]), ShapeError, "take a larger batch"),
     ],
 )
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+    assert M.tolist() == [0, 0, 0]
+    assert V.tolist() == [1, 1, 1]
 
 
-def test_statistics_stay_where_a_batch_is_refused():
-    norm = nn.BatchNorm1d(3)
-    with pytest.raises(ArgumentError):
-        norm(X[:1])
-    assert norm.running_mean.tolist() == [0, 0, 0]
-    assert norm.num_batches_tracked.item() == 0
-
-
-def test_update_bn():
-    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    batches = [fe.randn(8, 3) for _ in range(3)]
-    nn.optim.swa_utils.update_bn(batches, model)
-    means = fe.stack([model[0](x).mean(0) for x in batches]).mean(0)
-    assert fe.allclose(model[1].running_mean, means, atol=1e-6)
-    assert model[1].num_batches_tracked.item() == 3
-    assert model[1].momentum == 0.1
+def test_one_value_per_channel_is_fine_in_evaluation():
+    layer = nn.BatchNorm1d(3)
+    layer.eval()
+    assert layer(X[:1]).shape == (1, 3)
+    with pytest.raises(ShapeError):
+        nn.BatchNorm1d(3, track_running_stats=False).eval()(X[:1])

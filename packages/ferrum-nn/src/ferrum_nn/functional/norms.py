@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ferrum import Tensor, no_grad
-from ferrum.dtypes import is_floating
+from ferrum.dtypes import float32, is_floating
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum_nn import ops
 
@@ -127,7 +127,8 @@ def batch_norm(
 
 def _move(running: Tensor, to: Tensor, momentum: float | Tensor) -> None:
     """Move `running` by a part of its distance from `to`; a 16-bit one is rounded once."""
-    running.copy_(running + (to - running) * momentum)
+    dtype = float32 if running.dtype.itemsize == 2 else running.dtype
+    running.copy_(running.to(dtype) * (1 - momentum) + to.to(dtype) * momentum)
 
 
 def _check_tensors(name: str, *tensors: object) -> None:
