@@ -337,8 +337,15 @@ def start_main(method, lock):
     return child, [int(child.stdout.readline()) for _ in range(2)]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("method", "number"),
+    [
+        ("fork", signal.SIGKILL),
+        ("forkserver", signal.SIGKILL),
+        ("forkserver", signal.SIGINT),
+        pytest.param("spawn", signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_when_the_parent_dies_so_do_the_workers(method, number, tmp_path):
     shared = set(Path("/dev/shm").iterdir())
     child, workers = start_main(method, str(tmp_path / "lock"))
