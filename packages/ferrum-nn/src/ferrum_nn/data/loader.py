@@ -108,9 +108,9 @@ class DataLoader:
         self.multiprocessing_context = _context(num_workers, multiprocessing_context)
         if sampler is None and not iterable:
             sampler = (
-                RandomSampler(_Sized(dataset), generator=generator)
+                RandomSampler(dataset, generator=generator)
                 if shuffle
-                else SequentialSampler(_Sized(dataset))
+                else SequentialSampler(dataset)
             )
         self.sampler = sampler
         if batch_sampler is not None:
@@ -269,16 +269,6 @@ class _Pass:
             raise
         self.record.batches += 1
         return batch
-
-
-class _Sized:
-    """A data set's length, asked for when it is needed."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return length_of(self.dataset)
 
 
 # ---- what arguments must be

@@ -6,7 +6,7 @@ generator: its state decides the order, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import index
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,7 @@ class Sampler(Generic[T_co]):
 class SequentialSampler(Sampler[int]):
     """0, 1, 2, ... to the length of the data."""
 
-    def __init__(self, data_source: Sized) -> None:
+    def __init__(self, data_source: Any) -> None:
         self.data_source = data_source
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class RandomSampler(Sampler[int]):
 
     def __init__(
         self,
-        data_source: Sized,
+        data_source: Any,
         replacement: bool = False,
         num_samples: int | None = None,
         generator: Generator | None = None,
@@ -162,7 +162,7 @@ class DistributedSampler(Sampler[int]):
 
     def __init__(
         self,
-        dataset: Sized,
+        dataset: Any,
         num_replicas: int | None = None,
         rank: int | None = None,
         shuffle: bool = True,
