@@ -12,6 +12,7 @@ One import brings all of it:
 
 from ferrum_nn import data, functional, init, ops, optim
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
+from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import Sequential
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
@@ -22,6 +23,7 @@ from ferrum_nn.sparse import Embedding
 
 __all__ = [
     "Bilinear",
+    "Checkpoint",
     "CrossEntropyLoss",
     "Embedding",
     "Flatten",
@@ -41,8 +43,11 @@ __all__ = [
     "data",
     "functional",
     "init",
+    "list_checkpoints",
+    "load_checkpoint",
     "ops",
     "optim",
+    "save_checkpoint",
 ]
 
 __version__ = "0.1.0"
