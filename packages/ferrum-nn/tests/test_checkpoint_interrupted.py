@@ -48,7 +48,7 @@ def test_all_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch
     sync, rename = os.fsync, os.rename
 
     def noted_sync(descriptor):
-        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        calls.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         sync(descriptor)
 
     def noted_rename(old, new, **kwargs):
