@@ -10,7 +10,7 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, ops, optim
+from ferrum_nn import data, functional, init, ops, optim, tensorboard
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import Sequential
@@ -48,6 +48,7 @@ __all__ = [
     "ops",
     "optim",
     "save_checkpoint",
+    "tensorboard",
 ]
 
 __version__ = "0.1.0"
