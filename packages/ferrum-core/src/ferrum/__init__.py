@@ -188,6 +188,7 @@ from ferrum.promotion import get_default_dtype, result_type, set_default_dtype
 from ferrum.random import Generator, get_rng_state, manual_seed, set_rng_state
 from ferrum.serialization import load_file, save_file
 from ferrum.spec import Spec, TensorLike
+from ferrum.summary import summary
 from ferrum.tensor import Tensor
 from ferrum.threads import get_num_threads, set_num_threads
 
@@ -375,6 +376,7 @@ __all__ = [
     "sub",
     "subtract",
     "sum",
+    "summary",
     "swapaxes",
     "t",
     "tanh",

@@ -68,9 +68,10 @@ class PluginError(FerrumError, ImportError):
 
 
 class CheckpointError(FerrumError, ValueError):
-    """A file of weights is truncated, corrupt, unsafe, unsupported or too large.
+    """A file of weights, or a checkpoint, is truncated, corrupt, unsafe, unsupported or too large.
 
-    `kind` is one of "truncated", "corrupt", "unsafe", "unsupported" and "too large".
+    `kind` is one of "truncated", "corrupt", "unsafe", "unsupported" and "too large", or "missing"
+    where a folder has no checkpoint.
     """
 
     def __init__(self, message: str, *, kind: str = "corrupt") -> None:

@@ -48,6 +48,11 @@ from ferrum_nn.dropout import (
     FeatureAlphaDropout,
 )
 from ferrum_nn.errors import NameTakenError, StateDictError, UnknownKeyError, UnknownNameError
+from ferrum_nn import data, functional, init, ops, optim, tensorboard
+from ferrum_nn.activation import ReLU, Sigmoid, Tanh
+from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
+from ferrum_nn.containers import Sequential
+from ferrum_nn.errors import NameTakenError, StateDictError, UnknownNameError
 from ferrum_nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from ferrum_nn.loss import (
     BCELoss,
@@ -88,6 +93,7 @@ __all__ = [
     "CELU",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
+    "Checkpoint",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -159,9 +165,13 @@ __all__ = [
     "data",
     "functional",
     "init",
+    "list_checkpoints",
+    "load_checkpoint",
     "ops",
     "optim",
     "utils",
+    "save_checkpoint",
+    "tensorboard",
 ]
 
 __version__ = "0.1.0"
