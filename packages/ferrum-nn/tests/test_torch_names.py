@@ -17,23 +17,11 @@ LISTED: dict[str, Any] = tomllib.loads((HERE / "pytorch_names.toml").read_text(e
 REASONS = LISTED.pop("reasons")
 # Arguments that FERRUM does without, each with the reason in the docstring or in the error.
 MISSING: dict[str, tuple[str, ...]] = {
-    "DataLoader": (
-        "sampler",
-        "batch_sampler",
-        "num_workers",
-        "pin_memory",
-        "timeout",
-        "worker_init_fn",
-        "multiprocessing_context",
-        "prefetch_factor",
-        "persistent_workers",
-    ),  # with workers and samplers, which are on their way
     "normalize": ("out",),
 }
 # An axis has to be given where PyTorch guesses one, with a warning; a parameter needs its tensor.
 OTHER_DEFAULTS = {
     *("Softmax", "LogSoftmax", "Softmin", "softmax", "log_softmax", "softmin"),
-    "DataLoader",
     "Parameter",
 }
 NAMES = [(module, name) for module, each in LISTED.items() for name in each["names"]]
