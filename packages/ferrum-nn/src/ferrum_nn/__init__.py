@@ -10,7 +10,7 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, ops, optim, tensorboard
+from ferrum_nn import data, functional, init, metrics, ops, optim, tensorboard
 from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import Sequential
@@ -20,6 +20,7 @@ from ferrum_nn.loss import CrossEntropyLoss, MSELoss
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 from ferrum_nn.sparse import Embedding
+from ferrum_nn.training import evaluate, fit
 
 __all__ = [
     "Bilinear",
@@ -41,10 +42,13 @@ __all__ = [
     "Unflatten",
     "UnknownNameError",
     "data",
+    "evaluate",
+    "fit",
     "functional",
     "init",
     "list_checkpoints",
     "load_checkpoint",
+    "metrics",
     "ops",
     "optim",
     "save_checkpoint",
