@@ -37,6 +37,8 @@ from ferrum_nn.activation import (
     Threshold,
 )
 from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from ferrum_nn import data, functional, init, metrics, ops, optim, tensorboard
+from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.distance import CosineSimilarity, PairwiseDistance
@@ -79,6 +81,7 @@ from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
 from ferrum_nn.parameter import Parameter
 from ferrum_nn.parameter_containers import ParameterDict, ParameterList
 from ferrum_nn.sparse import Embedding
+from ferrum_nn.training import evaluate, fit
 
 __all__ = [
     "AlphaDropout",
@@ -159,10 +162,13 @@ __all__ = [
     "UnknownKeyError",
     "UnknownNameError",
     "data",
+    "evaluate",
+    "fit",
     "functional",
     "init",
     "list_checkpoints",
     "load_checkpoint",
+    "metrics",
     "ops",
     "optim",
     "utils",
