@@ -23,6 +23,7 @@ MISSING: dict[str, tuple[str, ...]] = {
 OTHER_DEFAULTS = {
     *("Softmax", "LogSoftmax", "Softmin", "softmax", "log_softmax", "softmin"),
     "Parameter",
+    "random_split",  # whose generator is the default one, made when it is asked for
 }
 NAMES = [(module, name) for module, each in LISTED.items() for name in each["names"]]
 OTHERS = [

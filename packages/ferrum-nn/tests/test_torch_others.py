@@ -233,3 +233,19 @@ def test_parametrizations():
         library.utils.parametrize.remove_parametrizations(layer, "weight")
         assert sorted(layer.state_dict()) == ["bias", "weight"]
     close(ours.weight, theirs.weight)
+
+
+def test_a_sampler_of_ones_own():
+    for data in (nn.data, torch.utils.data):
+
+        class Every(data.Sampler):
+            def __iter__(self):
+                return iter([4, 2, 0])
+
+            def __len__(self):
+                return 3
+
+        loader = data.DataLoader(list(range(6)), batch_size=2, sampler=Every())
+        assert [batch.tolist() for batch in loader] == [[4, 2], [0]]
+        assert len(loader) == 2
+        assert data.get_worker_info() is None
