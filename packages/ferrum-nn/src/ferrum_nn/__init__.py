@@ -10,7 +10,7 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, ops, optim, tensorboard, utils
+from ferrum_nn import data, functional, init, metrics, ops, optim, tensorboard, utils
 from ferrum_nn.activation import (
     CELU,
     ELU,
@@ -37,8 +37,6 @@ from ferrum_nn.activation import (
     Threshold,
 )
 from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
-from ferrum_nn import data, functional, init, metrics, ops, optim, tensorboard
-from ferrum_nn.activation import ReLU, Sigmoid, Tanh
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.distance import CosineSimilarity, PairwiseDistance
