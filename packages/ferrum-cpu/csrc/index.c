@@ -367,7 +367,7 @@ int index_place(uintptr_t array, uintptr_t of_values, const uintptr_t *indices, 
     wide.strides = value_strides;
     View dense = dense_like(&wide, values.data, dtype, strides);
     char *copy = NULL, *scratch = NULL;
-    int copied = values.dtype != dtype || !is_dense(&wide);
+    int copied = values.dtype != dtype || !is_dense(&wide) || !is_aligned(&wide);
     if ((copied && !(dense.data = copy = pool_take((size_t)(count * size)))) ||
         (dtype != x.dtype && !(work.data = scratch = pool_take((size_t)(count_of(&x) * size)))))
         code = NO_MEMORY;

@@ -199,3 +199,15 @@ def test_an_index_outside_that_picks_nothing_is_refused():
         with pytest.raises(OutOfRangeError, match="axis of size 2"):
             indexing.index_put(x, np.ones((), "f4"), [bad, none], accumulate=False)
     assert indexing.index(x, [np.array([-2]), none]).shape == (0,)
+
+
+def test_values_at_odd_addresses_are_added():
+    memory = np.zeros(17, np.uint8)
+    memory[1:] = np.arange(4, dtype=np.int32).view(np.uint8)
+    values = np.ndarray((4,), np.int32, memory, offset=1)
+    assert not values.flags.aligned
+    x, picked = np.arange(40, dtype=np.int32), np.array([3, 3, 0, 39])
+    got = indexing.index_put(x, values, [picked], accumulate=True)
+    want = x.copy()
+    np.add.at(want, picked, np.arange(4))
+    assert got.tolist() == want.tolist()

@@ -16,6 +16,7 @@ from ferrum.errors import (
 )
 from ferrum.mode import current
 from ferrum_nn import ops
+from ferrum_nn.functional.losses_checks import check_tensors
 
 __all__ = ["bilinear", "embedding", "linear", "normalize", "one_hot"]
 
@@ -30,7 +31,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 
     The result is (..., out). Raises ShapeError or DTypeError for operands that do not fit.
     """
-    _check_tensors("bilinear", input1, input2, weight, *(() if bias is None else (bias,)))
+    check_tensors("bilinear", input1, input2, weight, *(() if bias is None else (bias,)))
     fits = (
         weight.ndim == 3
         and input1.shape[-1:] == weight.shape[1:2]
@@ -73,7 +74,7 @@ def embedding(
 
     Raises OutOfRangeError for an integer that is no row.
     """
-    _check_tensors("embedding", input, weight)
+    check_tensors("embedding", input, weight)
     if sparse:
         raise UnsupportedError("embedding: there are no sparse gradients; leave out sparse=True")
     if padding_idx is not None:
@@ -117,7 +118,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     There are as many classes as the largest one needs if `num_classes` is -1. Raises
     OutOfRangeError for a class outside of them.
     """
-    _check_tensors("one_hot", tensor)
+    check_tensors("one_hot", tensor)
     if not is_whole(tensor):
         raise DTypeError(f"one_hot: expected integer classes, got {tensor.dtype.name}")
     if not tensor.numel():
@@ -140,19 +141,10 @@ def normalize(
     input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12
 ) -> Tensor:
     """Return x / max(‖x‖, eps) with the p-norm along `dim`."""
-    _check_tensors("normalize", input)
+    check_tensors("normalize", input)
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps)
 
 
 def is_whole(x: Tensor) -> bool:
     """Return whether x has an integer dtype."""
     return CATEGORY[x.dtype] == 1
-
-
-def _check_tensors(name: str, *tensors: object) -> None:
-    for each in tensors:
-        if not isinstance(each, Tensor):
-            raise OperandError(
-                f"{name}: expected tensors, got {type(each).__name__}; make a tensor with "
-                f"fe.tensor(...)"
-            )
