@@ -80,7 +80,10 @@ def save_checkpoint(
         raise ArgumentError(f"save_checkpoint: {', '.join(parts)}: two names differ in case only")
     state, tensors = _gather(parts, rng)
     root = Path(folder)
+    new = [each for each in (root, *root.parents) if not each.exists()]
     root.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        _sync(each.parent)
     with _locked(root) as alone:
         if alone:
             _remove_hidden(root)
