@@ -32,41 +32,53 @@ P = ParamSpec("P")
 class WritingOp(Op[P, "Tensor"]):
     """An op that writes some of its operands and returns the first."""
 
+    one_dtype = False  # whether kernels want floating-point operands of one dtype
+
     if not TYPE_CHECKING:
 
         def __call__(self, *args, **attrs):
-            """Take the short road of optimizers: lists of tensors, none a view, under no_grad."""
+            """Take the short road: one device, no history to write, and no view to write into."""
             mode = current()
-            if mode.special or mode.grad:
+            if mode.special:
                 return self.dispatch(mode, args, attrs)
-            device, arrays, written = None, [], []
-            for i, tensors in enumerate(args):
-                if tensors.__class__ is not list:
-                    return self.dispatch(mode, args, attrs)
-                here = []
-                for x in tensors:
-                    if not isinstance(x, TensorBase):
-                        return self.dispatch(mode, args, attrs)
-                    if x.device is not device:
-                        if device is not None:
+            device = dtype = None
+            arrays, written = [], []
+            try:
+                for i, arg in enumerate(args):
+                    writes = i in self.writes
+                    if not writes and (arg is None or arg.__class__ in SCALARS):
+                        arrays.append(arg)
+                        continue
+                    several = arg.__class__ is list
+                    here = []
+                    for x in arg if several else (arg,):
+                        array = x.array
+                        if device is None:
+                            device, dtype = x.device, array.dtype
+                        if (
+                            x.device is not device
+                            or (mode.grad and x.edge is not None)
+                            or (writes and x.view_of is not None)
+                            or (self.one_dtype and array.dtype is not dtype)
+                        ):
                             return self.dispatch(mode, args, attrs)
-                        device = x.device
-                    here.append(x.array)
-                    if i in self.writes:
-                        if x.view_of is not None:
-                            return self.dispatch(mode, args, attrs)
-                        written.append(x)
-                arrays.append(here)
+                        here.append(array)
+                        if writes:
+                            written.append(x)
+                    arrays.append(here if several else array)
+            except (AttributeError, TypeError):  # an operand is no tensor
+                return self.dispatch(mode, args, attrs)
             kernel = None if device is None else device.kernels[self]
             if (
                 kernel is None
+                or (self.one_dtype and CATEGORY[dtype] != 2)
                 or len(args) != len(self.inputs)
                 or kernel(*arrays, **attrs) is NotImplemented
             ):
                 return self.dispatch(mode, args, attrs)
             for x in written:
                 storage_of(x).version += 1
-            return tuple(args[0])
+            return tuple(args[0]) if args[0].__class__ is list else args[0]
 
     def dispatch(self, mode: Mode, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Refuse what must not be written, then go the way of every op."""
@@ -175,6 +187,8 @@ def writes(
 
 class InPlaceTwin(WritingOp[P]):
     """`x.add_(y)` for `add`: a kernel may do it in one pass, else the result is copied into x."""
+
+    one_dtype = True
 
     def __init__(self, out_of_place: Op[P, Tensor]) -> None:
         self.twin = out_of_place

@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, TypeAlias
 
-from ferrum import Tensor, no_grad, stack
+from ferrum import Tensor, no_grad
 from ferrum.errors import ArgumentError, OperandError
 from ferrum_nn.metrics import MeanLoss, Metric
 from ferrum_nn.module import Module
 from ferrum_nn.optim.optimizer import Optimizer
 from ferrum_nn.tensorboard import SummaryWriter
+from ferrum_nn.utils.clip_grad import clip_grad_norm_
 
 Row: TypeAlias = dict[str, float]
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
@@ -141,21 +142,12 @@ def _learning(
         optimizer.zero_grad()
         value.backward()
         if clip_grad_norm is not None:
-            _clip(optimizer, clip_grad_norm)
+            params = [each for group in optimizer.param_groups for each in group["params"]]
+            clip_grad_norm_(params, clip_grad_norm)
         optimizer.step()
         bar.set_postfix({"loss": f"{mean.compute():.4g}"}, refresh=False)
 
     return learn
-
-
-def _clip(optimizer: Optimizer, most: float) -> None:
-    params = [param for group in optimizer.param_groups for param in group["params"]]
-    grads = [param.grad.detach() for param in params if param.grad is not None]
-    if grads:
-        norm = stack([grad.norm() for grad in grads]).norm()
-        scale = (most / (norm + 1e-6)).clamp(max=1.0)
-        for grad in grads:
-            grad.mul_(scale)
 
 
 def _checked(metrics: Metrics | None) -> Metrics:
