@@ -41,6 +41,7 @@ class WritingOp(Op[P, "Tensor"]):
             mode = current()
             if mode.special:
                 return self.dispatch(mode, args, attrs)
+            grad, alike = mode.grad, self.one_dtype
             device = dtype = None
             arrays, written = [], []
             try:
@@ -53,17 +54,16 @@ class WritingOp(Op[P, "Tensor"]):
                     here = []
                     for x in arg if several else (arg,):
                         array = x.array
-                        if device is None:
+                        if x.device is not device:
+                            if device is not None:
+                                return self.dispatch(mode, args, attrs)
                             device, dtype = x.device, array.dtype
-                        if (
-                            x.device is not device
-                            or (mode.grad and x.edge is not None)
-                            or (writes and x.view_of is not None)
-                            or (self.one_dtype and array.dtype is not dtype)
-                        ):
+                        if (grad and x.edge is not None) or (alike and array.dtype is not dtype):
                             return self.dispatch(mode, args, attrs)
                         here.append(array)
                         if writes:
+                            if x.view_of is not None:
+                                return self.dispatch(mode, args, attrs)
                             written.append(x)
                     arrays.append(here if several else array)
             except (AttributeError, TypeError):  # an operand is no tensor
@@ -71,7 +71,7 @@ class WritingOp(Op[P, "Tensor"]):
             kernel = None if device is None else device.kernels[self]
             if (
                 kernel is None
-                or (self.one_dtype and CATEGORY[dtype] != 2)
+                or (alike and CATEGORY[dtype] != 2)
                 or len(args) != len(self.inputs)
                 or kernel(*arrays, **attrs) is NotImplemented
             ):
