@@ -192,7 +192,7 @@ from ferrum.summary import summary
 from ferrum.tensor import Tensor
 from ferrum.threads import get_num_threads, set_num_threads
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 newaxis = None
 

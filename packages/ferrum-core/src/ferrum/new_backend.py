@@ -49,7 +49,7 @@ def _words(name: str) -> dict[str, str]:
     """Return what stands in the template, and what shall stand there instead."""
     major, minor = __version__.split(".")[:2]
     return {
-        "ferrum-core>=0.1,<0.2": f"ferrum-core>={major}.{minor},<{major}.{int(minor) + 1}",
+        "ferrum-core>=1.0,<2": f"ferrum-core>={major}.{minor},<{int(major) + 1}",
         "ferrum-mydevice": f"ferrum-{name.replace('_', '-')}",
         "mydevice": name,
         "MyDevice": "".join(word.capitalize() for word in name.split("_")),

@@ -174,4 +174,4 @@ __all__ = [
     "tensorboard",
 ]
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
