@@ -40,6 +40,7 @@ PACKAGES = {
     path.parent.name: nox.project.load_toml(path)
     for path in sorted(Path("packages").glob("*/pyproject.toml"))
 }
+SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 FLOORS = {"ferrum-core": 95}  # percent of branches; every other package 90
 PYTHONS = ["3.11", "3.12", "3.13"]
 MAIN = PYTHONS[0]  # coverage, slow tests and PyTorch are this one's
@@ -78,10 +79,10 @@ def with_siblings(package: str) -> list[str]:
     return wanted
 
 
-def third_parties(package: str) -> list[str]:
-    """Return what the package depends on and this repository does not hold."""
-    declared = PACKAGES[package]["project"].get("dependencies", [])
-    return [requirement for requirement in declared if bare(requirement) not in PACKAGES]
+def third_parties(*packages: str) -> list[str]:
+    """Return what the packages depend on and this repository does not hold."""
+    declared = {each for name in packages for each in PACKAGES[name]["project"]["dependencies"]}
+    return sorted(requirement for requirement in declared if bare(requirement) not in PACKAGES)
 
 
 def editable(*packages: str, extras: str = "") -> list[str]:
@@ -150,8 +151,7 @@ def check_branches(session: nox.Session, report: Path, floor: float) -> None:
 @nox.session(python=MAIN)
 def oldest(session: nox.Session) -> None:
     """Run the quick tests on the lowest versions that the packages say they work with."""
-    declared = {requirement for package in PACKAGES for requirement in third_parties(package)}
-    bounds = sorted(requirement.replace(">=", "==") for requirement in declared)
+    bounds = [requirement.replace(">=", "==") for requirement in third_parties(*PACKAGES)]
     session.install(*bounds, *editable(*PACKAGES, extras="[test]"))
     for package in PACKAGES:
         run_pytest(session, folders_of([package]), QUICK, *PARALLEL)
@@ -214,16 +214,15 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Type-check every package's sources, strictly."""
-    session.install(MYPY, "pytest", *editable(*PACKAGES))
-    session.run("mypy", *[f"packages/{package}/src" for package in PACKAGES])
+    session.install(MYPY, "pytest", *third_parties(*PACKAGES))
+    session.run("mypy", *SOURCES, env={"MYPYPATH": os.pathsep.join(SOURCES)})
 
 
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that imports point one way."""
     session.install(IMPORT_LINTER)
-    session.install("--no-deps", *editable(*PACKAGES))
-    session.run("lint-imports")
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
 
 
 @nox.session
