@@ -172,7 +172,8 @@ class DistributedSampler(Sampler[int]):
         if num_replicas is None or rank is None:
             raise ArgumentError(
                 "DistributedSampler: expected num_replicas and rank, the number of processes and "
-                "this one's place among them"
+                "this one's place among them; there is no process group to take them from, so "
+                "give both"
             )
         self.dataset = dataset
         self.num_replicas = above_0("DistributedSampler", num_replicas, "num_replicas")
