@@ -13,7 +13,7 @@ from worker_sets import descriptors, gone
 import ferrum as fe
 from ferrum_nn.data import DataLoader, TensorDataset, WorkerError, get_worker_info
 
-SPAWN = pytest.param("spawn", marks=pytest.mark.slow)
+SPAWN = pytest.param("spawn", True, marks=pytest.mark.slow)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -39,6 +39,12 @@ def passes(workers, method="fork", seed=1, data=None, count=2, **options):
     return [[plain(batch) for batch in loader] for _ in range(count)]
 
 
+@pytest.fixture(autouse=True)
+def leftovers():
+    with sets.nothing_left():
+        yield
+
+
 # ---- the same for any number of workers
 
 
@@ -52,8 +58,7 @@ def test_batches_do_not_depend_on_the_workers(workers, expected):
     assert passes(workers) == expected
 
 
-@pytest.mark.parametrize("method", ["forkserver", SPAWN])
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("method", "keep"), [("forkserver", False), ("forkserver", True), SPAWN])
 def test_nor_on_how_they_start(method, keep, expected):
     assert passes(2, method, persistent_workers=keep) == expected
 
@@ -234,14 +239,14 @@ def test_batches_may_be_kept():
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (330, hard))
     try:
-        data = TensorDataset(fe.ones(300, 300_000, dtype=fe.uint8))
-        loader = DataLoader(data, 4, num_workers=1, sampler=[0, 1, 2, 3] * 450)
+        data = TensorDataset(fe.ones(4, 270_000, dtype=fe.uint8))
+        loader = DataLoader(data, 4, num_workers=1, sampler=[0, 1, 2, 3] * 360)
         batches = list(loader)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(batches) == 450
+    assert len(batches) == 360
 
 
 # ---- going on later

@@ -17,9 +17,8 @@ from worker_sets import gone
 
 import ferrum as fe
 from ferrum.errors import ArgumentError, GradientError, OperandError
-from ferrum_nn.data import DataLoader, TensorDataset, WorkerError
+from ferrum_nn.data import DataLoader, TensorDataset, WorkerError, workers
 
-SPAWN = pytest.param("spawn", marks=pytest.mark.slow)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -59,22 +58,27 @@ def leftovers(mains):
         yield
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", SPAWN])
-def test_a_killed_worker_is_named(method):
+@pytest.mark.parametrize(
+    ("method", "last"),
+    [("fork", 1), ("forkserver", 1), pytest.param("spawn", 0, marks=pytest.mark.slow)],
+)
+def test_a_killed_worker_is_named(method, last):
     loader = DataLoader(
-        sets.Kinds(1000), num_workers=2, collate_fn=sets.pid_batch, multiprocessing_context=method
+        sets.Kinds(1000),
+        num_workers=last + 1,
+        collate_fn=sets.pid_batch,
+        multiprocessing_context=method,
     )
     iterator = iter(loader)
-    next(iterator)
-    victim = next(iterator)
+    victim = [next(iterator) for _ in range(last + 1)][-1]
     os.kill(victim, signal.SIGKILL)
     start = time.monotonic()
     with pytest.raises(
-        WorkerError, match=rf"worker 1 \(pid {victim}\) was killed by signal 9 \(SIGKILL\)"
+        WorkerError, match=rf"worker {last} \(pid {victim}\) was killed by signal 9 \(SIGKILL\)"
     ) as caught:
         list(iterator)
     assert time.monotonic() - start < 2
-    assert (caught.value.worker_id, caught.value.pid, caught.value.signal) == (1, victim, 9)
+    assert (caught.value.worker_id, caught.value.pid, caught.value.signal) == (last, victim, 9)
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
@@ -135,6 +139,7 @@ def test_errors_before_the_first_batch():
         list(DataLoader([1], num_workers=1, collate_fn=sets.nested))
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_stuck_worker():
     loader = DataLoader(
         sets.Broken(time.sleep, 60),
@@ -164,6 +169,12 @@ def test_the_sampler_fails():
 # ---- what takes too long, or stops half-way
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """A stopped worker is killed soon."""
+    monkeypatch.setattr(workers, "GRACE", 0.05)
+
+
 def started(timeout, **options):
     """Return a loader whose two persistent workers have made a pass, and these workers."""
     options = {"multiprocessing_context": "fork", "num_workers": 2, **options}
@@ -181,6 +192,7 @@ def fails(act, pattern, seconds):
     return caught.value
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_pass_left_with_a_stuck_worker():
     loader = DataLoader(
         sets.Broken(time.sleep, 60),
@@ -191,62 +203,66 @@ def test_a_pass_left_with_a_stuck_worker():
         multiprocessing_context="fork",
     )
     next(iter(loader))
-    fails(lambda: iter(loader), r"worker 1 \(pid \d+\) gave no batch .* of 0.3 s", 1.8)
+    fails(lambda: iter(loader), r"worker 1 \(pid \d+\) gave no batch .* of 0.3 s", 1)
     assert next(iter(loader)).tolist() == [1]  # of new workers
 
 
 def half_sent(timeout):
     """Return the loader's iterator and its workers; the first is stopped while it sends a batch."""
-    loader, workers = started(timeout, collate_fn=sets.long)
+    loader, pool = started(timeout, collate_fn=sets.long)
     iterator = iter(loader)
     poll = select.poll()
-    poll.register(workers[0].end, select.POLLIN)
+    poll.register(pool[0].end, select.POLLIN)
     assert poll.poll(5000)
-    sets.stop(workers[0].pid)
-    return iterator, workers
+    sets.stop(pool[0].pid)
+    return iterator, pool
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_pass_left_with_a_dead_worker():
-    iterator, workers = half_sent(0)
-    threading.Timer(0.1, os.kill, (workers[1].pid, signal.SIGKILL)).start()
+    iterator, pool = half_sent(0)
+    threading.Timer(0.1, os.kill, (pool[1].pid, signal.SIGKILL)).start()
     fails(lambda: iter(iterator.loader), "worker 1 .* signal 9", 2)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_worker_that_stops_while_it_sends():
-    iterator, workers = half_sent(0.3)
-    fails(lambda: next(iterator), rf"worker 0 \(pid {workers[0].pid}\) gave no batch .* 0.3 s", 1.8)
+    iterator, pool = half_sent(0.3)
+    fails(lambda: next(iterator), rf"worker 0 \(pid {pool[0].pid}\) gave no batch .* 0.3 s", 1)
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_death_while_another_sends(victim):
-    iterator, workers = half_sent(0)
-    threading.Timer(0.1, os.kill, (workers[victim].pid, signal.SIGKILL)).start()
+    iterator, pool = half_sent(0)
+    threading.Timer(0.1, os.kill, (pool[victim].pid, signal.SIGKILL)).start()
     fails(lambda: next(iterator), f"worker {victim} .* signal 9", 2)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_worker_that_takes_no_tasks():
-    loader, workers = started(0.3, batch_sampler=[[0, 1]] * 2)
+    loader, pool = started(0.3, batch_sampler=[[0, 1]] * 2)
     loader.batch_sampler = [[0] * 500_000] * 2  # more than a socket holds
-    sets.stop(workers[0].pid)
-    fails(lambda: iter(loader), "worker 0 .* within the timeout of 0.3 s", 1.8)
+    sets.stop(pool[0].pid)
+    fails(lambda: iter(loader), "worker 0 .* within the timeout of 0.3 s", 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGRTMIN + 5, signal.SIGTERM])
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_signals_with_and_without_a_name(number, method):
-    loader, workers = started(0, multiprocessing_context=method)
-    os.kill(workers[1].pid, number)
-    text = rf"worker 1 \(pid {workers[1].pid}\) was killed by signal {int(number)}"
+    loader, pool = started(0, multiprocessing_context=method)
+    os.kill(pool[1].pid, number)
+    text = rf"worker 1 \(pid {pool[1].pid}\) was killed by signal {int(number)}"
     name = r" \(SIGTERM\)" if number == signal.SIGTERM else ""
     error = fails(lambda: list(loader), f"{text}{name}$", 2)
     assert error.signal == number
 
 
 def test_a_worker_whose_own_child_lives_on():
-    loader, workers = started(0, collate_fn=sets.parent, num_workers=1)
+    loader, pool = started(0, collate_fn=sets.parent, num_workers=1)
     iterator = iter(loader)
     next(iterator)
-    os.kill(workers[0].pid, signal.SIGKILL)
+    os.kill(pool[0].pid, signal.SIGKILL)
     fails(lambda: list(iterator), "worker 0 .* signal 9", 2)
 
 
