@@ -39,7 +39,7 @@ def passes(workers, method="fork", seed=1, data=None, count=2, **options):
     return [[plain(batch) for batch in loader] for _ in range(count)]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def leftovers():
     with sets.nothing_left():
         yield
@@ -164,6 +164,7 @@ def test_large_data_sets_are_shared_not_copied():
 # ---- persistent workers
 
 
+@pytest.mark.usefixtures("leftovers")
 def test_persistent_workers_stay():
     options = {"num_workers": 2, "multiprocessing_context": "fork", "collate_fn": sets.pid_batch}
     loader = DataLoader(sets.Kinds(6), persistent_workers=True, **options)
@@ -184,6 +185,7 @@ def test_persistent_workers_stay():
     assert gone(first | second)
 
 
+@pytest.mark.usefixtures("leftovers")
 def test_after_an_error_persistent_workers_start_anew():
     loader = DataLoader(
         sets.Broken(sets.lookup), num_workers=2, persistent_workers=True, sampler=[1, 5]
@@ -197,6 +199,7 @@ def test_after_an_error_persistent_workers_start_anew():
             next(iterator)
 
 
+@pytest.mark.usefixtures("leftovers")
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_leaving_a_pass_ends_its_workers(method):
     options = {"collate_fn": sets.pid_batch, "multiprocessing_context": method}

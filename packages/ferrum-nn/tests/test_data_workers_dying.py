@@ -205,6 +205,7 @@ def test_a_pass_left_with_a_stuck_worker():
     next(iter(loader))
     fails(lambda: iter(loader), r"worker 1 \(pid \d+\) gave no batch .* of 0.3 s", 1)
     assert next(iter(loader)).tolist() == [1]  # of new workers
+    loader._pool.stop()
 
 
 def half_sent(timeout):
@@ -274,15 +275,9 @@ def test_an_index_that_no_worker_can_unpickle():
 
 def test_a_worker_may_have_a_default_timeout_of_sockets():
     """Which is none of the loader's affair."""
-    loader = DataLoader(
-        sets.Kinds(4),
-        num_workers=1,
-        collate_fn=sets.odd_batch,
-        worker_init_fn=sets.default_timeout,
-        prefetch_factor=1,
-    )
-    for _ in loader:
-        time.sleep(0.15)
+    options = {"collate_fn": sets.odd_batch, "worker_init_fn": sets.default_timeout}
+    for _ in DataLoader(sets.Kinds(3), num_workers=1, prefetch_factor=1, **options):
+        time.sleep(0.1)
     assert socket.getdefaulttimeout() is None
 
 
