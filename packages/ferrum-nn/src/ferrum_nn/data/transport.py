@@ -120,16 +120,20 @@ def send(
 ) -> None:
     """Send a message, and descriptors with it."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
-    rest = memoryview(LENGTH.pack(len(data)) + data)
+    rest = [memoryview(LENGTH.pack(len(data))), memoryview(data)]
     while rest:
         try:
-            sent = end.sendmsg([rest], rights, socket.MSG_DONTWAIT if ready else 0)
+            sent = end.sendmsg(rest, rights, socket.MSG_DONTWAIT if ready else 0)
         except BlockingIOError:
             if ready is None:
                 raise
             ready(select.POLLOUT)
-        else:
-            rest, rights = rest[sent:], []
+            continue
+        rights = []
+        while rest and sent >= len(rest[0]):
+            sent -= len(rest.pop(0))
+        if sent:
+            rest[0] = rest[0][sent:]
 
 
 def take(end: socket.socket, ready: Ready | None = None) -> tuple[bytearray, list[int]]:
