@@ -229,7 +229,7 @@ def test_nothing_grows():
         list(loader)
     list(once)
     before, memory = descriptors(), resident()
-    for _ in range(250):
+    for _ in range(150):
         list(loader)
     for _ in range(5):
         list(once)

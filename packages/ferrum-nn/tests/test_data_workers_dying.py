@@ -1,6 +1,7 @@
 """Worker processes that fail, die, hang or lose their parent; nothing is left behind."""
 
 import functools
+import gc
 import os
 import select
 import signal
@@ -26,7 +27,6 @@ MAINS = {
     "fork": signal.SIGKILL,
     "forkserver": signal.SIGKILL,
     "spawn": signal.SIGKILL,
-    "fork, Ctrl-C": signal.SIGINT,
     "forkserver, Ctrl-C": signal.SIGINT,
 }
 
@@ -267,6 +267,21 @@ def test_a_worker_whose_own_child_lives_on():
     next(iterator)
     os.kill(pool[0].pid, signal.SIGKILL)
     fails(lambda: list(iterator), "worker 0 .* signal 9", 2)
+
+
+def test_a_forked_copy_of_a_loader_ends_in_silence():
+    """Of a warning there might come an import within an import, which breaks both."""
+    options = {"num_workers": 1, "multiprocessing_context": "fork"}
+    gc.disable()
+    try:
+        other = iter(DataLoader(sets.Kinds(4), **options))
+        other.loader.other = other
+        pid = other.batches.pool.workers[0].pid
+        del other  # which is garbage, here and in the worker
+        assert list(DataLoader([1], collate_fn=sets.collected, **options)) == [[]]
+        assert sets.state(pid) != "Z"
+    finally:
+        gc.enable()
 
 
 def test_an_index_that_no_worker_can_unpickle():

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
@@ -144,6 +145,14 @@ def parent(samples):
 
 def default_timeout(worker_id):
     socket.setdefaulttimeout(0.05)
+
+
+def collected(samples):
+    """Collect garbage; return what is said of sockets in it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    return [text for each in said if "socket" in (text := str(each.message))]
 
 
 class Unknown:

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+import numpy.random  # here, so that it is not imported in each process that is forked
 
 from ferrum import default_device, manual_seed, set_default_device, set_default_dtype
 from ferrum.dtypes import as_dtype

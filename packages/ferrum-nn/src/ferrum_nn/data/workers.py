@@ -251,8 +251,10 @@ def _death(worker: _Worker) -> WorkerError:
 
 def _stop(workers: list[_Worker], owner: int) -> None:
     """Hang up, which ends the workers, and see to it that they are gone."""
-    if os.getpid() != owner:
-        return  # a forked copy of the loader
+    if os.getpid() != owner:  # a forked copy of the loader
+        for worker in workers:
+            worker.end.close()
+        return
     for worker in workers:
         with suppress(OSError):  # shut down, for a forked process may have the socket open still
             worker.end.shutdown(socket.SHUT_RDWR)
