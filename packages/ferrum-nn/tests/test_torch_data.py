@@ -167,6 +167,7 @@ def test_combined():
     [
         ("DataLoader", ([1],), {"num_workers": -1}),
         ("DataLoader", ([1],), {"timeout": -1}),
+        ("DataLoader", ([1],), {"timeout": 1}),
         ("DataLoader", ([1],), {"prefetch_factor": 2}),
         ("DataLoader", ([1],), {"num_workers": 1, "prefetch_factor": -1}),
         ("DataLoader", ([1],), {"persistent_workers": True}),
@@ -192,6 +193,8 @@ def test_combined():
         ("DistributedSampler", ([1], 2, 2), {}),
         ("DistributedSampler", ([1], 2, -1), {}),
         ("DistributedSampler", ([1],), {}),
+        ("DistributedSampler", ([1], 2), {}),
+        ("DistributedSampler", ([1],), {"rank": 0}),
         ("StackDataset", ([1], [1, 2]), {}),
         ("StackDataset", (), {}),
         ("StackDataset", ([1],), {"b": [1]}),

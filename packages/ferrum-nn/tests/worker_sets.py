@@ -2,15 +2,21 @@
 
 import contextlib
 import fcntl
+import gc
+import json
 import os
 import signal
+import socket
 import sys
 import time
+import warnings
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 
 import numpy as np
 
 import ferrum as fe
-from ferrum_nn.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from ferrum_nn.data import DataLoader, Dataset, IterableDataset, get_worker_info, workers
 
 
 class Noisy(Dataset):
@@ -123,9 +129,37 @@ def bad_init(worker_id):
     raise ValueError(f"no data for worker {worker_id}")
 
 
-def slow(samples):
-    time.sleep(0.05)
-    return samples
+def long(samples):
+    """More than a socket holds, and in the pickle itself."""
+    return bytes(8 << 20)
+
+
+def parent(samples):
+    """Have a child that outlives this worker."""
+    child = os.fork()
+    if not child:
+        time.sleep(4)
+        os._exit(0)
+    return child
+
+
+def default_timeout(worker_id):
+    socket.setdefaulttimeout(0.05)
+
+
+def collected(samples):
+    """Collect garbage; return what is said of sockets in it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    return [text for each in said if "socket" in (text := str(each.message))]
+
+
+class Unknown:
+    """An index that can be unpickled by no worker."""
+
+    def __reduce__(self):
+        return lookup, ()
 
 
 def nested(samples):
@@ -159,8 +193,109 @@ def main(method, lock):
         next(iter(loader))
 
 
+def product(samples):
+    """What a worker computes with many threads, and whether it has MPI."""
+    whole = fe.ones(256, 256) @ fe.ones(256, 256)
+    return (
+        str(whole.device),
+        float(whole.sum()),
+        float((BIG @ BIG).max()),
+        facts(samples)["mpi"],
+    )
+
+
+BIG = np.ones((600, 600), dtype=np.float32)
+
+
+def busy(*methods):
+    """A training that keeps all threads of BLAS busy, and has MPI, before it starts workers."""
+    import mpi4py.MPI  # noqa: F401 - which writes down who imports it
+
+    fe.set_num_threads(4)
+    for _ in range(5):
+        BIG @ BIG
+        fe.ones(600, 600) @ fe.ones(600, 600)
+    for method in methods:
+        start = time.monotonic()
+        loader = DataLoader(
+            range(4), num_workers=1, collate_fn=product, multiprocessing_context=method, timeout=20
+        )
+        found = list(loader)
+        print(json.dumps([method, time.monotonic() - start, found]), flush=True)
+
+
+# ---- what becomes of processes
+
+
+def stop(pid):
+    """Stop a process, all of its threads."""
+    os.kill(pid, signal.SIGSTOP)
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        while each.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
+
+
+def descendants():
+    """Return the processes that come from this one: of its session, and not multiprocessing's."""
+    parents = {}
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            _, of, _, session = each.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == os.getsid(0):
+                parents[int(each.parent.name)] = int(of)
+    found = {os.getpid()}
+    while more := {child for child, of in parents.items() if of in found} - found:
+        found |= more
+    servers = (forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid)
+    return found - {os.getpid(), *servers}
+
+
+def state(pid):
+    """Return a process's state, a letter; Z, a zombie, where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def within(seconds, condition):
+    """Return whether something comes true in some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def gone(pids, seconds=5):
+    """Return whether processes end within some seconds."""
+    return within(seconds, lambda: all(state(pid) == "Z" for pid in pids))
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def nothing_left():
+    """Fail where processes, descriptors or files in shared memory are left behind."""
+    workers._preload()
+    forkserver.ensure_running()
+    before, shared, files = descendants(), set(Path("/dev/shm").iterdir()), descriptors()
+    yield
+    if not _clean(before, shared, files):
+        gc.collect()  # which takes long, but an error may hold a loader
+    assert within(2, lambda: _clean(before, shared, files))
+
+
+def _clean(before, shared, files):
+    memory = set(Path("/dev/shm").iterdir())
+    return descendants() <= before and memory <= shared and descriptors() <= files
+
+
 if __name__ == "__main__":
     import worker_sets  # so that classes pickle under a name that workers find
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    worker_sets.main(*sys.argv[1:])
+    getattr(worker_sets, sys.argv[1])(*sys.argv[2:])

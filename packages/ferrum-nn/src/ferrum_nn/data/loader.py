@@ -101,7 +101,9 @@ class DataLoader:
         self.generator = check_generator("DataLoader", generator)
         self.num_workers = _workers(num_workers)
         self.timeout = _seconds(timeout)
-        self.prefetch_factor = _only_with_workers(num_workers, prefetch_factor, persistent_workers)
+        self.prefetch_factor = _only_with_workers(
+            num_workers, prefetch_factor, persistent_workers, self.timeout
+        )
         self.persistent_workers = persistent_workers
         self.worker_init_fn = worker_init_fn
         self.pin_memory = False
@@ -159,7 +161,7 @@ class DataLoader:
         pool = self._pool if self._pool is not None and self._pool.stop.alive else self._new_pool()
         self._pool = pool if self.persistent_workers else None
         ahead = self.prefetch_factor or 2
-        return Run(pool, batches, seed, first, ahead, self.timeout, self.persistent_workers)
+        return Run(pool, batches, seed, first, ahead, self.persistent_workers)
 
     def _new_pool(self) -> Pool:
         from ferrum_nn.data.worker import Recipe
@@ -172,7 +174,7 @@ class DataLoader:
             str(default_device()),
             get_default_dtype().name,
         )
-        return Pool(recipe, self.multiprocessing_context)
+        return Pool(recipe, self.multiprocessing_context, self.timeout)
 
     def _made_here(self, batches: Iterator[tuple[int, Any]], seed: int) -> Iterator[Any]:
         fetch = self._fetch
@@ -319,12 +321,14 @@ def _seconds(timeout: Any) -> float:
     return timeout
 
 
-def _only_with_workers(num_workers: int, prefetch: Any, persistent: Any) -> int | None:
+def _only_with_workers(
+    num_workers: int, prefetch: Any, persistent: Any, timeout: float
+) -> int | None:
     if prefetch is not None:
         prefetch = above_0("DataLoader", prefetch, "prefetch_factor")
-    if not num_workers and (prefetch is not None or persistent):
+    if not num_workers and (prefetch is not None or persistent or timeout):
         raise ArgumentError(
-            "DataLoader: prefetch_factor and persistent_workers need num_workers above 0"
+            "DataLoader: prefetch_factor, persistent_workers and timeout need num_workers above 0"
         )
     return 2 if num_workers and prefetch is None else prefetch
 

@@ -7,6 +7,7 @@ generator: its state decides the order, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import index
 from typing import Any, Generic, TypeVar
@@ -172,11 +173,12 @@ class DistributedSampler(Sampler[int]):
         if num_replicas is None or rank is None:
             raise ArgumentError(
                 "DistributedSampler: expected num_replicas and rank, the number of processes and "
-                "this one's place among them"
+                "this one's place among them; there is no process group to take them from, so "
+                "give both"
             )
         self.dataset = dataset
         self.num_replicas = above_0("DistributedSampler", num_replicas, "num_replicas")
-        self.rank = index(rank)
+        self.rank = _integer("DistributedSampler", rank, "rank")
         if not 0 <= self.rank < self.num_replicas:
             raise ArgumentError(
                 f"DistributedSampler: expected a rank from 0 to {self.num_replicas - 1}, got {rank}"
@@ -200,7 +202,7 @@ class DistributedSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Say which pass comes next, so that it has an order of its own."""
-        self.epoch = index(epoch)
+        self.epoch = _integer("DistributedSampler", epoch, "epoch")
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -239,12 +241,14 @@ def _flag(name: str, argument: str, value: Any) -> bool:
 
 def above_0(name: str, given: Any, argument: str = "num_samples") -> int:
     """Return an integer above 0; OperandError or ArgumentError for anything else."""
-    try:
-        size = None if isinstance(given, bool) else index(given)
-    except TypeError:
-        size = None
-    if size is None:
-        raise OperandError(f"{name}: expected an integer as {argument}, got {given!r}")
+    size = _integer(name, given, argument)
     if size < 1:
         raise ArgumentError(f"{name}: expected a {argument} above 0, got {given}")
     return size
+
+
+def _integer(name: str, given: Any, argument: str) -> int:
+    with suppress(TypeError):
+        if not isinstance(given, bool):
+            return index(given)
+    raise OperandError(f"{name}: expected an integer as {argument}, got {given!r}")

@@ -1,8 +1,11 @@
 """Objects on their way between processes of one loader: memory is shared, the rest is pickled.
 
 A memory of more than `SMALL` bytes goes into a file that has no name (memfd), whose descriptor the
-connection hands over; nothing can be left behind, however a process ends. Smaller ones are sent as
-they are, since mapping costs more than copying them.
+socket hands over; nothing can be left behind, however a process ends. Smaller ones are sent as they
+are, since mapping costs more than copying them.
+
+A message is its length, then its bytes. Who gives a function `ready` never waits in a socket: it is
+called wherever one would wait, with the event of `select.poll` to wait for, and may raise.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ import io
 import mmap
 import os
 import pickle
+import select
+import socket
+import struct
 import tempfile
 import weakref
-from collections.abc import Callable
-from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle, send_handle
+from array import array
+from collections.abc import Callable, Sequence
+from errno import EMFILE
 from typing import Any
 
 import numpy as np
@@ -29,6 +35,11 @@ FILES = 16  # a parcel has at most so many files; Linux bounds those under way
 MAPS = 256  # so many are mapped at a time, since each holds a descriptor; the rest is copied
 
 POPULATE = getattr(mmap, "MAP_POPULATE", 0)  # Linux maps it all at once
+CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # no program that is started has the files
+LENGTH = struct.Struct("!Q")
+ROOM = socket.CMSG_SPACE(FILES * array("i").itemsize)
+
+Ready = Callable[[int], None]
 
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -78,16 +89,13 @@ class Parcel:
             self.close()
             raise
 
-    def send(self, connection: Connection) -> None:
+    def send(self, end: socket.socket, ready: Ready | None = None) -> None:
         """Send the object to who calls `receive` at the other end."""
-        connection.send((self.data, self.parts))
-        for file in self.files:
-            send_handle(connection, file, None)
+        send(end, pickle.dumps((self.data, self.parts), protocol=5), self.files, ready)
 
     def close(self) -> None:
         """Free the files: who received them has them still."""
-        while self.files:
-            os.close(self.files.pop())
+        _close(self.files)
 
 
 def _filed(memory: memoryview) -> int:
@@ -107,17 +115,84 @@ def _filed(memory: memoryview) -> int:
     return file
 
 
-def receive(connection: Connection, private: bool = False) -> Callable[[], Any]:
+def send(
+    end: socket.socket, data: bytes, files: Sequence[int] = (), ready: Ready | None = None
+) -> None:
+    """Send a message, and descriptors with it."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", files))] if files else []
+    rest = [memoryview(LENGTH.pack(len(data))), memoryview(data)]
+    while rest:
+        try:
+            sent = end.sendmsg(rest, rights, socket.MSG_DONTWAIT if ready else 0)
+        except BlockingIOError:
+            if ready is None:
+                raise
+            ready(select.POLLOUT)
+            continue
+        rights = []
+        while rest and sent >= len(rest[0]):
+            sent -= len(rest.pop(0))
+        if sent:
+            rest[0] = rest[0][sent:]
+
+
+def take(end: socket.socket, ready: Ready | None = None) -> tuple[bytearray, list[int]]:
+    """Wait for a message; return it and the descriptors that came with it."""
+    files: list[int] = []
+    try:
+        (length,) = LENGTH.unpack(_filled(end, LENGTH.size, files, ready))
+        return _filled(end, length, files, ready), files
+    except BaseException:
+        _close(files)
+        raise
+
+
+def _filled(end: socket.socket, size: int, files: list[int], ready: Ready | None) -> bytearray:
+    data = bytearray(size)
+    rest = memoryview(data)
+    flags = CLOEXEC | (socket.MSG_DONTWAIT if ready else 0)
+    while rest:
+        try:
+            count, extras, _, _ = end.recvmsg_into([rest], ROOM, flags)
+        except BlockingIOError:
+            if ready is None:
+                raise
+            ready(select.POLLIN)
+            continue
+        if not count:
+            raise EOFError
+        for level, kind, given in extras:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                files += array("i", given[: len(given) - len(given) % array("i").itemsize])
+        rest = rest[count:]
+    return data
+
+
+def _close(files: list[int]) -> None:
+    while files:
+        os.close(files.pop())
+
+
+def receive(
+    end: socket.socket, ready: Ready | None = None, private: bool = False
+) -> Callable[[], Any]:
     """Wait for an object that was sent, and return a function that unpickles it.
 
     Its memory is shared with all who received the same parcel; with `private` what one of them
-    writes is seen by no other.
+    writes is seen by no other. Raises EOFError if the other end hung up, OSError if there are not
+    descriptors enough.
     """
-    data, parts = connection.recv()
-    buffers = [
-        part if isinstance(part, bytearray) else _opened(recv_handle(connection), part, private)
-        for part in parts
-    ]
+    message, files = take(end, ready)
+    try:
+        data, parts = pickle.loads(message)
+        if len(files) < sum(not isinstance(part, bytearray) for part in parts):
+            raise OSError(EMFILE, os.strerror(EMFILE))
+        buffers = [
+            part if isinstance(part, bytearray) else _opened(files.pop(0), part, private)
+            for part in parts
+        ]
+    finally:
+        _close(files)
     return lambda: pickle.loads(data, buffers=buffers)
 
 

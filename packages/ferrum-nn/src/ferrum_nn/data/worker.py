@@ -1,4 +1,4 @@
-"""What runs in a worker process: it makes batches until its connection ends."""
+"""What runs in a worker process: it makes batches until its parent hangs up."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import os
 import pickle
 import random
 import signal
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+import numpy.random  # here, so that it is not imported in each process that is forked
 
 from ferrum import default_device, manual_seed, set_default_device, set_default_dtype
 from ferrum.dtypes import as_dtype
 from ferrum_nn.data.fetch import EXHAUSTED, Fetch, WorkerInfo, draws_of, this_worker
-from ferrum_nn.data.transport import Parcel, receive
+from ferrum_nn.data.transport import Parcel, receive, take
 from ferrum_nn.errors import WorkerError
 
 GRACE = 0.5  # seconds that a worker has for the end of its batch when it is told to stop
@@ -39,37 +40,38 @@ class Recipe:
 
 
 def work(
-    connection: Connection, parents: list[Connection], worker_id: int, recipe: Recipe | None
+    end: socket.socket, parents: list[socket.socket], worker_id: int, recipe: Recipe | None
 ) -> None:
     """Make batches. Without a `recipe` one comes first; `parents` are ends that fork left open."""
     for other in parents:
         other.close()
+    end.setblocking(True)  # whatever socket.setdefaulttimeout says here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then hangs up
     os.environ["OMP_NUM_THREADS"] = "1"  # for a backend that is yet to be loaded
     try:
-        unpickle = None if recipe else receive(connection, private=True)
+        unpickle = None if recipe else receive(end, private=True)
     except (EOFError, OSError):
         return
-    tasks: SimpleQueue[Any] = SimpleQueue()
+    tasks: SimpleQueue[bytearray | None] = SimpleQueue()
     stopped = threading.Event()
-    threading.Thread(target=_listen, args=(connection, tasks, stopped), daemon=True).start()
+    threading.Thread(target=_listen, args=(end, tasks, stopped), daemon=True).start()
     worker = _Worker(worker_id, unpickle or (lambda: recipe))
     while (task := tasks.get()) is not None and not stopped.is_set():
-        number, content = task
+        reply = worker.answer(task)
         try:
-            if number is None:
-                worker.begin(content)
-            else:
-                _send(connection, worker.batch(number, content))
+            if reply is not None:
+                _send(end, reply)
         except OSError:  # the parent hung up
             return
 
 
-def _listen(connection: Connection, tasks: SimpleQueue[Any], stopped: threading.Event) -> None:
+def _listen(
+    end: socket.socket, tasks: SimpleQueue[bytearray | None], stopped: threading.Event
+) -> None:
     """Take in tasks at once, so that the parent never waits, and leave when it hangs up or dies."""
     try:
         while True:
-            tasks.put(connection.recv())
+            tasks.put(take(end)[0])
     except (EOFError, OSError):
         stopped.set()
         tasks.put(None)
@@ -77,13 +79,13 @@ def _listen(connection: Connection, tasks: SimpleQueue[Any], stopped: threading.
     os._exit(1)
 
 
-def _send(connection: Connection, reply: Reply) -> None:
+def _send(end: socket.socket, reply: Reply) -> None:
     try:
         parcel = Parcel(reply)
     except Exception as error:  # the batch cannot be pickled, or there is no memory left
         parcel = Parcel(_failed(error))
     try:
-        parcel.send(connection)
+        parcel.send(end)
     finally:
         parcel.close()
 
@@ -106,6 +108,17 @@ class _Worker:
         self.id = worker_id
         self.load: Callable[[], Any] | None = recipe
         self.failure: Reply | None = None
+
+    def answer(self, task: bytearray) -> Reply | None:
+        """Return the answer to a task; the beginning of a pass has none."""
+        try:
+            number, content = pickle.loads(task)
+        except Exception as error:  # a sampler may give objects that are known to the parent alone
+            return _failed(error)
+        if number is not None:
+            return self.batch(number, content)
+        self.begin(content)
+        return None
 
     def begin(self, seed: int) -> None:
         """Begin a pass; before the first one, load the data set and make the process ready."""

@@ -1,41 +1,46 @@
 """Worker processes of a loader: batches are dealt out in turn, and come back in that order.
 
-Each worker has one connection of its own, a pair of sockets: numbers of samples go one way, batches
-the other. The parent waits for the worker whose turn it is and for the death of any; a worker that
-sees the connection end leaves, whatever ended it.
+Each worker has a pair of sockets of its own: numbers of samples go one way, batches the other. The
+parent waits for the worker whose turn it is, for the death of any, and no longer than `timeout`,
+not in the middle of a message either; a worker whose parent hangs up leaves, whatever the reason.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
+import select
 import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from signal import Signals
-from typing import Any
+from typing import Any, TypeVar
 
 from ferrum.errors import ArgumentError, OperandError
-from ferrum_nn.data.transport import Parcel, receive
+from ferrum_nn.data.transport import Parcel, Ready, receive, send
 from ferrum_nn.data.worker import GRACE, Recipe, raise_failure, work
 from ferrum_nn.errors import WorkerError
 
 PATIENCE = 2.0  # seconds after which a dying worker's exit code is waited for no longer
+GLANCE = 1.0  # seconds after which one looks whether a worker is gone that a child of it outlives
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Worker:
     id: int
     process: Any
-    connection: Connection
+    end: socket.socket
     pid: int
     sentinel: int
 
@@ -43,7 +48,7 @@ class _Worker:
 class Pool:
     """Running workers; they stop with `stop()`, or when nothing refers to the pool any more."""
 
-    def __init__(self, recipe: Recipe, context: BaseContext) -> None:
+    def __init__(self, recipe: Recipe, context: BaseContext, timeout: float) -> None:
         if multiprocessing.current_process().daemon:
             raise ArgumentError(
                 "DataLoader: a worker process cannot have workers itself; use num_workers=0 there"
@@ -56,12 +61,13 @@ class Pool:
         self.stop = weakref.finalize(self, _stop, self.workers, os.getpid())
         self.due: deque[_Worker] = deque()  # who owes an answer, in the order of the answers
         self.run: Run | None = None
+        self.timeout = timeout
         try:
             for worker_id in range(recipe.num_workers):
                 self._start(worker_id, context, recipe if parcel is None else None)
             for worker in self.workers:
                 if parcel is not None:
-                    self._told(worker, parcel.send)
+                    self._exchange(worker, partial(parcel.send, worker.end))
         except BaseException:
             self.stop()
             raise
@@ -70,8 +76,10 @@ class Pool:
                 parcel.close()
 
     def _start(self, worker_id: int, context: Any, recipe: Recipe | None) -> None:
-        ours, theirs = context.Pipe()
-        parents = [] if recipe is None else [ours, *(each.connection for each in self.workers)]
+        ours, theirs = socket.socketpair()
+        ours.setblocking(True)  # whatever socket.setdefaulttimeout says
+        theirs.setblocking(True)
+        parents = [] if recipe is None else [ours, *(each.end for each in self.workers)]
         process = context.Process(
             target=work,
             args=(theirs, parents, worker_id, recipe),
@@ -95,40 +103,51 @@ class Pool:
         """Begin a pass; an earlier one that was left half-way ends."""
         self.run = run
         while self.due:
-            self.reply(self.due.popleft(), 0)
+            self.reply(self.due.popleft())
         for worker in self.workers:
             self.tell(worker, (None, seed))
 
     def tell(self, worker: _Worker, task: tuple[int | None, Any]) -> None:
         """Send a worker its task."""
-        self._told(worker, lambda connection: connection.send(task))
+        data = pickle.dumps(task, protocol=5)
+        self._exchange(worker, lambda ready: send(worker.end, data, ready=ready))
 
-    def _told(self, worker: _Worker, send: Any) -> None:
+    def reply(self, worker: _Worker) -> Callable[[], Any]:
+        """Return a function that unpickles the worker's next answer; WorkerError without one."""
+
+        def answer(ready: Ready) -> Callable[[], Any]:
+            ready(select.POLLIN)
+            return receive(worker.end, ready)
+
+        return self._exchange(worker, answer)
+
+    def _exchange(self, worker: _Worker, act: Callable[[Ready], T]) -> T:
+        """Send or receive; WorkerError when any worker dies, or after the timeout."""
+        deadline = time.monotonic() + (self.timeout or math.inf)
         try:
-            send(worker.connection)
-        except ConnectionError:
+            return act(lambda event: self._wait(worker, event, deadline))
+        except (EOFError, ConnectionError):
             raise _death(worker) from None
 
-    def reply(self, worker: _Worker, timeout: float) -> Any:
-        """Return a function that unpickles the worker's next answer; WorkerError without one."""
-        ends: list[Any] = [worker.connection, *(each.sentinel for each in self.workers)]
-        ready = wait(ends, timeout or None)
-        if not ready:
-            raise WorkerError(
-                f"DataLoader: worker {worker.id} (pid {worker.pid}) gave no batch within the "
-                f"timeout of {timeout} s",
-                worker.id,
-                worker.pid,
-            )
+    def _wait(self, worker: _Worker, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(worker.end, event)
         for each in self.workers:
-            if each.sentinel in ready:
-                raise _death(each)
-        try:
-            return receive(worker.connection)
-        except (EOFError, OSError) as error:
-            if getattr(error, "errno", None) is None or isinstance(error, ConnectionError):
-                raise _death(worker) from None
-            raise
+            poll.register(each.sentinel, select.POLLIN)
+        ready: set[int] = set()
+        while not ready:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkerError(
+                    f"DataLoader: worker {worker.id} (pid {worker.pid}) gave no batch within the "
+                    f"timeout of {self.timeout} s",
+                    worker.id,
+                    worker.pid,
+                )
+            ready = {file for file, _ in poll.poll(math.ceil(1000 * min(left, GLANCE)))}
+            for each in self.workers:
+                if each.sentinel in ready or (not ready and each.process.exitcode is not None):
+                    raise _death(each)
 
 
 class Run:
@@ -141,12 +160,10 @@ class Run:
         seed: int,
         first: int,
         ahead: int,
-        timeout: float,
         keep: bool,
     ) -> None:
         self.pool = pool
         self.tasks = enumerate(batches, first)
-        self.timeout = timeout
         self.keep = keep
         self.over = False
         try:
@@ -178,7 +195,7 @@ class Run:
         try:
             while pool.due:
                 worker = pool.due.popleft()
-                kind, content = pool.reply(worker, self.timeout)()
+                kind, content = pool.reply(worker)()
                 if kind == "failed":
                     raise_failure(content, worker.id, worker.pid)
                 if kind == "batch":
@@ -224,7 +241,9 @@ def _death(worker: _Worker) -> WorkerError:
             worker.id,
             worker.pid,
         )
-    text = f"{name} was killed by signal {-code} ({Signals(-code).name})"
+    text = f"{name} was killed by signal {-code}"
+    with suppress(ValueError):  # most real-time signals have no name
+        text += f" ({Signals(-code).name})"
     if -code == Signals.SIGKILL:
         text += ", as the system does where memory runs out"
     return WorkerError(text, worker.id, worker.pid, -code)
@@ -232,18 +251,22 @@ def _death(worker: _Worker) -> WorkerError:
 
 def _stop(workers: list[_Worker], owner: int) -> None:
     """Hang up, which ends the workers, and see to it that they are gone."""
-    if os.getpid() != owner:
-        return  # a forked copy of the loader
+    if os.getpid() != owner:  # a forked copy of the loader
+        for worker in workers:
+            worker.end.close()
+        return
     for worker in workers:
-        # shut down, for a forked process may have the socket open still
-        with suppress(OSError), socket.socket(fileno=os.dup(worker.connection.fileno())) as end:
-            end.shutdown(socket.SHUT_RDWR)
-        worker.connection.close()
+        with suppress(OSError):  # shut down, for a forked process may have the socket open still
+            worker.end.shutdown(socket.SHUT_RDWR)
+        worker.end.close()
     deadline = time.monotonic() + 2 * GRACE
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.exitcode is None:
-            worker.process.kill()
-            worker.process.join(PATIENCE)
-        with suppress(ValueError):  # it does not end even when killed, as in a dead file system
-            worker.process.close()
+    try:
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    finally:  # after a second Ctrl-C too
+        for worker in workers:
+            if worker.process.exitcode is None:
+                worker.process.kill()
+                worker.process.join(PATIENCE)
+            with suppress(ValueError):  # it does not end even when killed: a dead file system
+                worker.process.close()
