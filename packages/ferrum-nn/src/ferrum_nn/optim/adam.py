@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT, Kept
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -29,7 +30,12 @@ class Adam(Optimizer):
         "maximize": FLAG,
         "decoupled_weight_decay": FLAG,
     }
-    kept: ClassVar = {"step": "", "exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"}
+    kept: ClassVar = {
+        "step": COUNT,
+        "exp_avg": ALIKE,
+        "exp_avg_sq": ALIKE,
+        "max_exp_avg_sq": Kept("amsgrad"),
+    }
     op = ops.adam_step
 
     def __init__(

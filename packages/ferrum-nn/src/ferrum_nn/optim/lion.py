@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -24,7 +25,7 @@ class Lion(Optimizer):
         "weight_decay": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"exp_avg": ""}
+    kept: ClassVar = {"exp_avg": ALIKE}
     op = ops.lion_step
 
     def __init__(
