@@ -14,6 +14,17 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.torch
 
 STEPS = 50
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """PyTorch's threads wait for each other longer than its small products take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 SHAPES = {
     "Adafactor": [(3, 4), (), (2, 3, 4), (5,)],
     "Muon": [(3, 4), (5, 2), (0, 2), (4, 4)],
@@ -50,7 +61,7 @@ OPTIONS = {
     ],
     "Muon": [
         {"lr": 0.05, "momentum": m, "nesterov": n, **rest}
-        for m, n in itertools.product((0.95, 0.3, 0.0), (True, False))
+        for m, n in ((0.95, True), (0.95, False), (0.3, True))
         for rest in (
             {},
             {"ns_steps": 0, "weight_decay": 0.0},
