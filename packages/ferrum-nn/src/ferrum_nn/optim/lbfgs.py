@@ -44,6 +44,7 @@ class LBFGS(Optimizer):
         "history_size": COUNT,
         "line_search_fn": Option('to be None or "strong_wolfe"', _line_search),
     }
+    needs_closure: ClassVar = True
 
     def __init__(
         self,

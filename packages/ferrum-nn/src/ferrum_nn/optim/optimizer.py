@@ -41,6 +41,8 @@ class Optimizer(Hooked):
     """What is kept for a parameter under each name."""
     op: ClassVar[Callable[..., Any] | None] = None
     """The op: it takes lists of params, grads, and each of what is kept, of all that have it."""
+    needs_closure: ClassVar[bool] = False
+    """Whether `step` works out the loss as often as it likes, and so must be given a closure."""
 
     def __init__(self, params: Params, defaults: Group) -> None:
         name = type(self).__name__
