@@ -195,8 +195,8 @@ def test_a_run_goes_on_from_a_checkpoint_with_the_same_bits(tmp_path):
         return epoch == 2
 
     train(model, loader, loss, optimizer, callbacks=[save])
-    model, loader, loss, optimizer = make(seed=9)
-    loader.dataset = make()[1].dataset
+    model, _, loss, optimizer = make(seed=9)
+    loader = make()[1]
     found = nn.load_checkpoint(tmp_path, model=model, optimizer=optimizer)
     assert train(model, loader, loss, optimizer, start=found.step) == whole
 
