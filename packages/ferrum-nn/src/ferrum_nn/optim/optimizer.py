@@ -61,6 +61,10 @@ class Optimizer(Hooked):
         for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
             self.add_param_group(group)
 
+    def _chosen(self, arguments: Mapping[str, Any]) -> Group:
+        """Return the options among the arguments of a constructor, which gives its `locals()`."""
+        return {name: value for name, value in arguments.items() if name in self.options}
+
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Optimize more parameters, `param_group["params"]`, with options of their own."""
         name = type(self).__name__
