@@ -173,6 +173,14 @@ def test_nothing_is_moved_without_a_complaint(shape):
         assert (q.detach().numpy() < 1).all()
 
 
+def test_adafactor_moves_by_large_gradients_too():
+    """The product of two means of squares is too large for float32; PyTorch's step is then 0."""
+    p = nn.Parameter(fe.ones(2, 2))
+    p.grad = fe.full((2, 2), 1e12)
+    nn.optim.Adafactor([p], lr=0.1).step()
+    np.testing.assert_allclose(p.detach().numpy(), 0.9, rtol=1e-6)
+
+
 def test_adafactor_keeps_two_factors_of_matrices():
     shapes = (3, 4), (2, 3, 4), (5,), ()
     params = [nn.Parameter(fe.ones(shape)) for shape in shapes]

@@ -216,6 +216,38 @@ def test_adamw_keeps_its_decay_when_it_loads_an_adam():
     assert both[0]["lr"] == both[1]["lr"] == 0.5
 
 
+SPECIAL = {
+    "zero": np.zeros((3, 4)),
+    "a row of zeros": np.concatenate([np.zeros((1, 4)), np.ones((2, 4))]),
+    "NaN": np.where(np.eye(3, 4) == 1, np.nan, 1.0),
+    "inf": np.where(np.eye(3, 4) == 1, np.inf, 1.0),
+    "-inf": np.full((3, 4), -np.inf),
+    "small": np.full((3, 4), 1e-30),
+    "large": np.full((3, 4), 1e30),
+    "a column": np.ones((3, 1)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["Adafactor", "Muon"])
+@pytest.mark.parametrize("grad", SPECIAL.values(), ids=SPECIAL)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_special_gradients(kind, grad, dtype):
+    found = []
+    for lib, optim, make in (
+        (fe, nn.optim, nn.Parameter),
+        (torch, torch.optim, torch.nn.Parameter),
+    ):
+        param = make(lib.ones(*grad.shape, dtype=getattr(lib, dtype)))
+        optimizer = getattr(optim, kind)([param], lr=0.1)
+        for _ in range(3):
+            param.grad = lib.tensor(grad).to(param.dtype)
+            optimizer.step()
+        found.append(param.detach().numpy())
+    tolerance = 4e-3 if dtype == "float16" else ROUNDED.get(kind, 2e-6)
+    np.testing.assert_allclose(*found, rtol=tolerance, atol=tolerance)
+
+
 # ---- signatures and refusals
 
 LEFT_OUT = {"foreach", "fused", "capturable", "differentiable"}

@@ -119,7 +119,7 @@ def _moved(
     kept = [old + (new - old) * weight for old, new in zip(state, news, strict=True)]
     v = kept[0]
     if len(state) == 2:
-        v = v * kept[1] / v.mean(-2, keepdim=True).clamp(min=eps1)
+        v = v / v.mean(-2, keepdim=True).clamp(min=eps1) * kept[1]  # r c may be too large
     move = v.clamp(min=eps1 * eps1).rsqrt() * g
     rate = rate / (_rms(move) / d).clamp(min=1.0)
     return p - move * rate.to(p.dtype), step, *kept
