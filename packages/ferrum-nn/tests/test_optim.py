@@ -11,6 +11,7 @@ import pytest
 import ferrum as fe
 import ferrum_nn as nn
 from ferrum.errors import OperandError, UnsupportedError
+from ferrum_nn.optim.kept import COUNT, Kept
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, NUMBER
 
 # ---- steps
@@ -204,7 +205,7 @@ class Signs(nn.optim.Optimizer):
     """An optimizer as a table: its options, what it keeps, and a function instead of an op."""
 
     options: ClassVar = {"lr": AT_LEAST_ZERO, "momentum": NUMBER, "maximize": FLAG}
-    kept: ClassVar = {"step": "", "average": "momentum"}
+    kept: ClassVar = {"step": COUNT, "average": Kept("momentum")}
     op = staticmethod(move_by_signs)
 
     def __init__(self, params, lr=0.25, momentum=0.0, maximize=False):

@@ -71,6 +71,31 @@ BAD_OPTIONS = [
     ("Adadelta", {"rho": math.nan}, ArgumentError, "expected rho from 0 to 1"),
     ("Adadelta", {"rho": "x"}, OperandError, "expected rho from 0 to 1"),
     ("Adadelta", {"eps": -1}, ArgumentError, "expected eps of at least 0"),
+    (
+        "Adafactor",
+        {"beta2_decay": 0.1},
+        ArgumentError,
+        "expected beta2_decay of at most 0, got beta2_decay=0.1",
+    ),
+    ("Adafactor", {"beta2_decay": None}, OperandError, "expected beta2_decay of at most 0"),
+    ("Adafactor", {"eps": (-1, 1)}, ArgumentError, "expected eps to be None or a number, and a"),
+    ("Adafactor", {"eps": (None, -1)}, ArgumentError, "expected eps to be None or a number, and"),
+    ("Adafactor", {"eps": (1, None)}, OperandError, "expected eps to be None or a number, and a"),
+    ("Adafactor", {"eps": (1e-8,)}, ArgumentError, "expected eps to be None or a number, and a"),
+    ("Adafactor", {"eps": 1e-8}, OperandError, "expected eps to be None or a number, and a num"),
+    ("Adafactor", {"d": 0.9}, ArgumentError, "expected d of at least 1, got d=0.9"),
+    ("Adafactor", {"d": math.nan}, ArgumentError, "expected d of at least 1"),
+    ("Adafactor", {"maximize": None}, OperandError, "expected maximize to be True or False"),
+    ("Muon", {"momentum": -0.1}, ArgumentError, "expected momentum of at least 0"),
+    ("Muon", {"nesterov": "x"}, OperandError, "expected nesterov to be True or False"),
+    ("Muon", {"ns_coefficients": (1, 2)}, ArgumentError, "expected ns_coefficients to be three"),
+    ("Muon", {"ns_coefficients": 3.0}, OperandError, "expected ns_coefficients to be three num"),
+    ("Muon", {"ns_steps": 100}, ArgumentError, "expected ns_steps to be a whole number from 0 to"),
+    ("Muon", {"ns_steps": 2.5}, ArgumentError, "expected ns_steps to be a whole number from 0 to"),
+    ("Muon", {"ns_steps": None}, OperandError, "expected ns_steps to be a whole number from 0 to"),
+    ("Muon", {"adjust_lr_fn": "x"}, ArgumentError, "expected adjust_lr_fn to be one of (None,"),
+    ("Muon", {"adjust_lr_fn": 5}, ArgumentError, "expected adjust_lr_fn to be one of (None,"),
+    ("Muon", {"eps": -1}, ArgumentError, "expected eps of at least 0"),
     ("ASGD", {"lambd": "x"}, OperandError, "expected lambd to be a number"),
     ("ASGD", {"alpha": math.nan}, ArgumentError, "expected alpha to be a number"),
     ("ASGD", {"t0": None}, OperandError, "expected t0 to be a number"),
@@ -90,7 +115,7 @@ BAD_OPTIONS = [
 def test_options_are_checked_on_every_way_in(parameter, kind, options, error, message):
     """Given to the constructor or a group, assigned, loaded: nothing is changed by any."""
     make = getattr(nn.optim, kind)
-    p, q = parameter(1.0, grad=[1.0]), parameter(1.0, grad=[1.0])
+    p, q = (parameter([1.0], grad=[[1.0]]) for _ in range(2))
     message = rf"^{kind}: {re.escape(message)}"
     with pytest.raises(error, match=message):
         make([p], **options)

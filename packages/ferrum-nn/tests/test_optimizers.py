@@ -9,7 +9,7 @@ import pytest
 import ferrum as fe
 import ferrum_nn as nn
 from ferrum.capture import record
-from ferrum.errors import ArgumentError, OperandError
+from ferrum.errors import ArgumentError, OperandError, ShapeError
 
 TABLES = {
     "AdamW": {"amsgrad": True},
@@ -20,6 +20,8 @@ TABLES = {
     "Adagrad": {"lr_decay": 0.1},
     "Adadelta": {},
     "ASGD": {"t0": 2},
+    "Adafactor": {"eps": (None, 1.0)},
+    "Muon": {"weight_decay": 0},
     "Rprop": {},
     "Lion": {"weight_decay": 0.1},
 }
@@ -80,7 +82,7 @@ def train(optimizer, x, steps):
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_each_one_goes_down(kind, options):
-    x = nn.Parameter(fe.zeros(3))
+    x = nn.Parameter(fe.zeros(1, 3))
     if kind == "Adadelta":
         options = {"lr": 5.0}
     if kind == "Adagrad":
@@ -93,7 +95,7 @@ def test_each_one_goes_down(kind, options):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_a_resumed_run_has_the_same_bits(kind, options, copied):
     make = getattr(nn.optim, kind)
-    x, y = nn.Parameter(fe.zeros(3)), nn.Parameter(fe.ones(3))
+    x, y = nn.Parameter(fe.zeros(1, 3)), nn.Parameter(fe.ones(1, 3))
     optimizer, resumed = make([x], **options), make([y])
     train(optimizer, x, 8)
     state = copied(optimizer.state_dict())
@@ -110,10 +112,10 @@ def test_a_recorded_step_counts_and_moves_on(kind, options):
     """Rates that depend on the step number are computed in the graph, not once for all."""
     both = []
     for recorded in (False, True):
-        x = nn.Parameter(fe.zeros(3))
+        x = nn.Parameter(fe.zeros(1, 3))
         optimizer = getattr(nn.optim, kind)([x], **options)
         train(optimizer, x, 1)  # begins the state
-        grads = [fe.tensor([1.0, i, -0.5]) for i in range(8)]
+        grads = [fe.tensor([[1.0, i, -0.5]]) for i in range(8)]
 
         def step(g, x=x, optimizer=optimizer):
             x.grad = g
@@ -133,6 +135,76 @@ def test_adagrads_sums_begin_with_the_value_given(parameter):
     optimizer.add_param_group({"params": [q], "initial_accumulator_value": 9.0})
     optimizer.step()
     assert optimizer.state[p]["sum"].item() == optimizer.state[q]["sum"].item() == 0.5
+
+
+# ---- Muon and Adafactor
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 7), (7, 2)])
+def test_muon_makes_a_step_of_equal_singular_values(shape):
+    p = nn.Parameter(fe.zeros(*shape))
+    p.grad = fe.tensor(np.random.default_rng(0).normal(size=shape).astype("float32"))
+    nn.optim.Muon([p], lr=1.0, adjust_lr_fn="match_rms_adamw", momentum=0.5).step()
+    left, _, right = np.linalg.svd(p.grad.numpy(), full_matrices=False)
+    found = np.diag(left.T @ -p.detach().numpy() @ right.T) / 0.2 / max(shape) ** 0.5
+    assert ((found > 0.6) & (found < 1.3)).all()
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 2, 2)])
+def test_muon_takes_matrices(parameter, shape):
+    with pytest.raises(ShapeError, match=r"^Muon: expected parameters of two axes, .* AdamW"):
+        nn.optim.Muon([fe.ones(shape)])
+    optimizer = nn.optim.Muon([parameter([1.0])])
+    with pytest.raises(ShapeError, match=r"^Muon: expected parameters of two axes, .* AdamW"):
+        optimizer.add_param_group({"params": [fe.ones(shape)]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])
+def test_nothing_is_moved_without_a_complaint(shape):
+    for make in (nn.optim.Adafactor, nn.optim.Muon)[: 1 + (len(shape) == 2)]:
+        p, q = nn.Parameter(fe.zeros(shape)), nn.Parameter(fe.ones(2, 2))
+        p.grad, q.grad = fe.zeros(shape), fe.ones(2, 2)
+        optimizer = make([p, q])
+        optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step()
+        assert p.shape == shape
+        assert (q.detach().numpy() < 1).all()
+
+
+def test_adafactor_moves_by_large_gradients_too():
+    """The product of two means of squares is too large for float32; PyTorch's step is then 0."""
+    p = nn.Parameter(fe.ones(2, 2))
+    p.grad = fe.full((2, 2), 1e12)
+    nn.optim.Adafactor([p], lr=0.1).step()
+    np.testing.assert_allclose(p.detach().numpy(), 0.9, rtol=1e-6)
+
+
+def test_adafactor_keeps_two_factors_of_matrices():
+    shapes = (3, 4), (2, 3, 4), (5,), ()
+    params = [nn.Parameter(fe.ones(shape)) for shape in shapes]
+    for param in params:
+        param.grad = fe.ones(param.shape)
+    optimizer = nn.optim.Adafactor(params)
+    optimizer.step()
+    found = [{k: v.shape for k, v in optimizer.state[p].items()} for p in params]
+    assert found == [
+        {"step": (), "row_var": (3, 1), "col_var": (1, 4)},
+        {"step": (), "row_var": (2, 3, 1), "col_var": (2, 1, 4)},
+        {"step": (), "variance": (5,)},
+        {"step": (), "variance": ()},
+    ]
+    state = optimizer.state_dict()["state"]
+    for number, entry, message in (
+        (0, {"step": 1.0, "row_var": fe.ones(3, 1)}, "expected col_var in its state"),
+        (0, {**state[0], "col_var": fe.ones(4)}, r"col_var: expected .* shape \(1, 4\)"),
+        (0, {**state[0], "variance": fe.ones(3, 4)}, r"variance: .* shape \(3, 4\) has none"),
+        (2, state[0], "expected variance in its state, which has only step, row_var, col_var"),
+    ):
+        bad = {**optimizer.state_dict(), "state": {**state, number: entry}}
+        with pytest.raises(nn.StateDictError, match=f"Adafactor: parameter {number}: {message}"):
+            optimizer.load_state_dict(bad)
 
 
 # ---- hooks

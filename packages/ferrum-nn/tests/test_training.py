@@ -93,6 +93,47 @@ def test_the_norm_of_gradients_is_clipped():
     assert clipped == weights(model)
 
 
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_an_optimizer_that_asks_for_the_loss_again_gets_it(search):
+    """The batch's own loss, worked out anew; the first of them is not worked out twice."""
+
+    def begin():
+        model, loader, loss, _ = make()
+        optimizer = nn.optim.LBFGS(model.parameters(), max_iter=3, line_search_fn=search)
+        calls = []
+        model.register_forward_hook(lambda *_: calls.append(1))
+        return model, loader, loss, optimizer, calls
+
+    *given, calls = begin()
+    metrics = {"accuracy": Accuracy()}
+    history = nn.fit(*given, epochs=3, metrics=metrics, progress=False)
+    found = weights(given[0]), len(calls)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    model, loader, loss, optimizer, calls = begin()
+    for epoch in range(3):
+        total = 0.0
+        for x, y in loader:
+
+            def closure(x=x, y=y):
+                optimizer.zero_grad()
+                value = loss(model(x), y)
+                value.backward()
+                return value
+
+            total += optimizer.step(closure).item() * len(y)
+        assert history["loss"][epoch] == pytest.approx(total / 30)
+    assert found == (weights(model), len(calls))
+
+
+def test_clipped_gradients_are_nothing_for_lbfgs():
+    model, loader, loss, _ = make()
+    before = weights(model)
+    optimizer = nn.optim.LBFGS(model.parameters())
+    with pytest.raises(ArgumentError, match="fit: expected no clip_grad_norm with LBFGS, .* 1.0"):
+        nn.fit(model, loader, loss, optimizer, epochs=1, clip_grad_norm=1.0, progress=False)
+    assert weights(model) == before
+
+
 class Halving:
     """A scheduler of the common form."""
 

@@ -8,7 +8,7 @@ from itertools import chain, count, groupby
 from operator import index as as_index
 from typing import Any, Self, TypeVar, overload
 
-from ferrum.errors import ArgumentError, OperandError, OutOfRangeError
+from ferrum.errors import ArgumentError, OperandError, OutOfRangeError, UnsupportedError
 from ferrum_nn.errors import UnknownKeyError
 from ferrum_nn.module import Module
 
@@ -51,7 +51,7 @@ class _Numbered(Module):
 
     def _part(self, modules: dict[str, Module]) -> Self:
         """Return a container of this class with some of its modules."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no _part(self, modules)")
 
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(self._name_at(index), module_of(type(self).__name__, module))

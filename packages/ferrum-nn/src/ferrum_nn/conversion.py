@@ -8,7 +8,7 @@ from typing import Any, Self
 from ferrum import Device, Tensor, bfloat16, empty_like, float16, float32, float64
 from ferrum import device as find_device
 from ferrum.dtypes import DType, DTypeLike, as_dtype, is_floating
-from ferrum.errors import DTypeError
+from ferrum.errors import DTypeError, UnsupportedError
 
 
 class Conversions:
@@ -18,7 +18,9 @@ class Conversions:
 
     def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace what every parameter and buffer holds by `change` of it."""
-        raise NotImplementedError
+        raise UnsupportedError(
+            f"{type(self).__name__}: the class defines no _apply(self, change, recurse)"
+        )
 
     def to(
         self,

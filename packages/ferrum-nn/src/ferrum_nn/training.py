@@ -47,7 +47,8 @@ def fit(
 
     A batch of `loader` is (input, ..., target): `loss(model(input, ...), target)` is made smaller.
     The gradients, taken as one vector, are scaled down to a norm of `clip_grad_norm` where it is
-    larger. After each epoch
+    larger. An optimizer that asks for the loss several times a step, as LBFGS does, gets a closure
+    that works it out anew for the batch; metrics and mean take the first. After each epoch
 
     - the model is measured on `validation`, if there is one;
     - `scheduler.step()` is called, with the last loss ("val_loss" if there is one) where it wants
@@ -66,6 +67,11 @@ def fit(
     if isinstance(epochs, bool) or not isinstance(epochs, int):
         raise OperandError(f"fit: expected an integer as epochs, got {epochs!r}")
     wants_loss = scheduler is not None and _wants_loss(scheduler)
+    if optimizer.needs_closure and clip_grad_norm is not None:
+        raise ArgumentError(
+            f"fit: expected no clip_grad_norm with {type(optimizer).__name__}, which goes by how "
+            f"the gradient changes, got {clip_grad_norm!r}"
+        )
     listed = list(callbacks)
     history: dict[str, list[float]] = {}
     model.train()
@@ -112,11 +118,15 @@ def _pass(
     loader: Iterable[Any],
     loss: Loss,
     metrics: Metrics,
-    learn: Callable[[Tensor, MeanLoss], None] | None = None,
+    learn: Callable[[Tensor, Callable[[], Tensor], MeanLoss], None] | None = None,
 ) -> Row:
     mean = MeanLoss()
     for metric in metrics.values():
         metric.reset()
+
+    def again() -> Tensor:
+        return loss(model(*inputs), target)
+
     for batch in loader:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise OperandError(
@@ -127,7 +137,7 @@ def _pass(
         value = loss(output, target)
         mean.update(value, target.shape[0] if isinstance(target, Tensor) and target.shape else 1)
         if learn is not None:
-            learn(value, mean)
+            learn(value, again, mean)
         for metric in metrics.values():
             metric.update(output, target)
     if not mean.count:
@@ -137,14 +147,24 @@ def _pass(
 
 def _learning(
     optimizer: Optimizer, clip_grad_norm: float | None, bar: Any
-) -> Callable[[Tensor, MeanLoss], None]:
-    def learn(value: Tensor, mean: MeanLoss) -> None:
-        optimizer.zero_grad()
-        value.backward()
-        if clip_grad_norm is not None:
-            params = [each for group in optimizer.param_groups for each in group["params"]]
-            clip_grad_norm_(params, clip_grad_norm)
-        optimizer.step()
+) -> Callable[[Tensor, Callable[[], Tensor], MeanLoss], None]:
+    def learn(value: Tensor, again: Callable[[], Tensor], mean: MeanLoss) -> None:
+        known = [value]
+
+        def closure() -> Tensor:
+            value = known.pop() if known else again()
+            optimizer.zero_grad()
+            value.backward()
+            return value
+
+        if optimizer.needs_closure:
+            optimizer.step(closure)
+        else:
+            closure()
+            if clip_grad_norm is not None:
+                params = [each for group in optimizer.param_groups for each in group["params"]]
+                clip_grad_norm_(params, clip_grad_norm)
+            optimizer.step()
         bar.set_postfix({"loss": f"{mean.compute():.4g}"}, refresh=False)
 
     return learn

@@ -67,12 +67,14 @@ from ferrum_nn.ops.losses_elementwise import (
 )
 from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from ferrum_nn.ops.steps import adam_step, sgd_step
+from ferrum_nn.ops.steps_factors import adafactor_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
 from ferrum_nn.ops.steps_others import asgd_step, lion_step, rprop_step
 from ferrum_nn.ops.steps_squares import adadelta_step, adagrad_step, rmsprop_step
 
 __all__ = [
     "adadelta_step",
+    "adafactor_step",
     "adagrad_step",
     "adam_step",
     "adamax_step",

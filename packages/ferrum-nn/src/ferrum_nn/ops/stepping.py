@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import inf, log
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ferrum import Spec, TensorLike, is_grad_enabled
-from ferrum.dtypes import float32, is_floating
+from ferrum.dtypes import float32, int64, is_floating
 from ferrum.errors import DTypeError, ShapeError
 
 if TYPE_CHECKING:
     from ferrum import Tensor
+    from ferrum.samples import Input, Sample, Sampler
 
 Many: TypeAlias = Sequence[TensorLike]
 
@@ -114,6 +115,25 @@ def moves(op: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return move
 
     return declare
+
+
+def refused(
+    s: Sampler, call: Sequence[list[Input]], numbers: int, **attrs: Any
+) -> Iterator[Sample]:
+    """Return what all steps refuse. `call` has the lists of a call that is right, of one parameter.
+
+    The first `numbers` of those after params and grads hold 0-d tensors, the last is no such list.
+    """
+    params, grads, *state = call
+    yield s.bad(ShapeError, params, [s.real(7)], *state, **attrs)
+    yield s.bad(TypeError, [], [], *[[] for _ in state], **attrs)
+    for i, tensors in enumerate(state):
+        if tensors:
+            yield s.bad(ShapeError, params, grads, *state[:i], [], *state[i + 1 :], **attrs)
+            wrong = [s.typed(float32, 1)] if i < numbers else [s.real(7)]
+            yield s.bad(ShapeError, params, grads, *state[:i], wrong, *state[i + 1 :], **attrs)
+    whole = [s.typed(int64, *each.values.shape) for each in state[-1]]
+    yield s.bad(DTypeError, params, grads, *state[:-1], whole, **attrs)
 
 
 def decayed(p: Tensor, g: Tensor, lr: float, weight_decay: float, decoupled: bool) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import Spec, maximum, writes
 from ferrum.dtypes import float32, int64
 from ferrum.errors import DTypeError, ShapeError
-from ferrum_nn.ops.stepping import Many, alike, counts, each, power_less_one
+from ferrum_nn.ops.stepping import Many, alike, counts, each, power_less_one, refused
 
 if TYPE_CHECKING:
     from ferrum import Tensor
@@ -191,9 +191,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s([p], [g], [one], [m1], [v1], [], **attrs)
     none = s.real(0, 2)
     yield s([none], [none], [one], [none], [none], [], **attrs)
-    yield s.bad(ShapeError, [p], [s.real(4)], [one], [m1], [v1], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [s.typed(float32, 1)], [m1], [v1], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [one], [], [v1], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [], [m1], [v1], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [one], [m1], [v1], [], **{**attrs, "amsgrad": True})
-    yield s.bad(TypeError, [], [], [], [], [], [], **attrs)
+    yield from refused(s, [[p], [g], [one], [m1], [v1], [v2]], 1, **{**attrs, "amsgrad": True})

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ferrum import Spec, where, writes
-from ferrum.dtypes import float32, float64, int64
-from ferrum.errors import DTypeError, ShapeError
-from ferrum_nn.ops.stepping import Many, alike, counts, decayed, moves
+from ferrum.dtypes import float32, float64
+from ferrum_nn.ops.stepping import Many, alike, counts, decayed, moves, refused
 
 if TYPE_CHECKING:
     from ferrum import Tensor
@@ -54,10 +53,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s([p], [g], [m1], **{**attrs, "weight_decay": 0.1, "maximize": True})
     none = s.real(0, 2)
     yield s([none], [none], [none], **attrs)
-    yield s.bad(ShapeError, [p], [s.real(4)], [m1], **attrs)
-    yield s.bad(ShapeError, [p], [g], [], **attrs)
-    yield s.bad(DTypeError, [p], [g], [s.typed(int64, 3)], **attrs)
-    yield s.bad(TypeError, [], [], [], **attrs)
+    yield from refused(s, [[p], [g], [m1]], 0, **attrs)
 
 
 # ---- Rprop
@@ -118,11 +114,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s([p], [g], [one], [prev], [length], **{**attrs, "maximize": True})
     none = s.real(0, 2)
     yield s([none], [none], [one], [none], [none], **attrs)
-    yield s.bad(ShapeError, [p], [s.real(4)], [one], [prev], [length], **attrs)
-    yield s.bad(ShapeError, [p], [g], [one], [prev], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [s.typed(float32, 1)], [prev], [length], **attrs)
-    yield s.bad(DTypeError, [p], [g], [one], [prev], [s.typed(int64, 3)], **attrs)
-    yield s.bad(TypeError, [], [], [], [], [], **attrs)
+    yield from refused(s, [[p], [g], [one], [prev], [length]], 1, **attrs)
 
 
 # ---- averaged gradient descent
@@ -200,8 +192,4 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s([p], [g], [one], [half], [half], [a], **attrs)
     none = s.real(0, 2)
     yield s([none], [none], [one], [half], [half], [none], **attrs)
-    yield s.bad(ShapeError, [p], [s.real(4)], [one], [half], [half], [a], **attrs)
-    yield s.bad(ShapeError, [p], [g], [one], [half], [half], [], **attrs)
-    yield s.bad(ShapeError, [p], [g], [one], [half], [s.typed(float32, 1)], [a], **attrs)
-    yield s.bad(DTypeError, [p], [g], [one], [half], [half], [s.typed(int64, 3)], **attrs)
-    yield s.bad(TypeError, [], [], [], [], [], [], **attrs)
+    yield from refused(s, [[p], [g], [one], [half], [half], [a]], 3, **attrs)

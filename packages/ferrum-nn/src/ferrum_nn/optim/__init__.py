@@ -2,6 +2,7 @@
 
 from ferrum_nn.optim import lr_scheduler, swa_utils
 from ferrum_nn.optim.adadelta import Adadelta
+from ferrum_nn.optim.adafactor import Adafactor
 from ferrum_nn.optim.adagrad import Adagrad
 from ferrum_nn.optim.adam import Adam
 from ferrum_nn.optim.adamax import Adamax
@@ -9,6 +10,7 @@ from ferrum_nn.optim.adamw import AdamW
 from ferrum_nn.optim.asgd import ASGD
 from ferrum_nn.optim.lbfgs import LBFGS
 from ferrum_nn.optim.lion import Lion
+from ferrum_nn.optim.muon import Muon
 from ferrum_nn.optim.nadam import NAdam
 from ferrum_nn.optim.optimizer import Optimizer
 from ferrum_nn.optim.radam import RAdam
@@ -21,11 +23,13 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, FRACTION
 
@@ -26,7 +27,7 @@ class Adadelta(Optimizer):
         "weight_decay": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "square_avg": "", "acc_delta": ""}
+    kept: ClassVar = {"step": COUNT, "square_avg": ALIKE, "acc_delta": ALIKE}
     op = ops.adadelta_step
 
     def __init__(
@@ -39,11 +40,4 @@ class Adadelta(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

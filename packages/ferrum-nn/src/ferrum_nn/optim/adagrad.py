@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor, full_like
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT
 from ferrum_nn.optim.optimizer import Optimizer, Options, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG
 
@@ -27,7 +28,7 @@ class Adagrad(Optimizer):
         "initial_accumulator_value": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "sum": ""}
+    kept: ClassVar = {"step": COUNT, "sum": ALIKE}
     op = ops.adagrad_step
 
     def __init__(
@@ -41,22 +42,14 @@ class Adagrad(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))
 
     def update(self, params: list[Tensor], grads: list[Tensor], options: Options) -> None:
         """Move `params`. The op has no use for the value that sums begin with."""
         known = {k: v for k, v in options.items() if k != "initial_accumulator_value"}
         super().update(params, grads, known)
 
-    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
+    def start(self, name: str, param: Tensor, options: Options) -> Tensor | None:
         """Return what is kept as `name` before a first step."""
         if name == "sum":
             return full_like(param, float(self.defaults["initial_accumulator_value"]))

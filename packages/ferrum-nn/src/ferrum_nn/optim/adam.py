@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT, Kept
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -29,7 +30,12 @@ class Adam(Optimizer):
         "maximize": FLAG,
         "decoupled_weight_decay": FLAG,
     }
-    kept: ClassVar = {"step": "", "exp_avg": "", "exp_avg_sq": "", "max_exp_avg_sq": "amsgrad"}
+    kept: ClassVar = {
+        "step": COUNT,
+        "exp_avg": ALIKE,
+        "exp_avg_sq": ALIKE,
+        "max_exp_avg_sq": Kept("amsgrad"),
+    }
     op = ops.adam_step
 
     def __init__(
@@ -44,13 +50,4 @@ class Adam(Optimizer):
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

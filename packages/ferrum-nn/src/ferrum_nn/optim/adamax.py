@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -26,7 +27,7 @@ class Adamax(Optimizer):
         "weight_decay": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "exp_avg": "", "exp_inf": ""}
+    kept: ClassVar = {"step": COUNT, "exp_avg": ALIKE, "exp_inf": ALIKE}
     op = ops.adamax_step
 
     def __init__(
@@ -39,11 +40,4 @@ class Adamax(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Optimizer, Options, Params
+from ferrum_nn.optim.kept import ALIKE, COUNT, number
+from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, NUMBER
 
 
@@ -27,8 +28,7 @@ class ASGD(Optimizer):
         "weight_decay": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "eta": "", "mu": "", "ax": ""}
-    scalars: ClassVar = frozenset({"step", "eta", "mu"})
+    kept: ClassVar = {"step": COUNT, "eta": number("lr"), "mu": number(1.0), "ax": ALIKE}
     op = ops.asgd_step
 
     def __init__(
@@ -42,18 +42,4 @@ class ASGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
-
-    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
-        """Return what is kept as `name` before a first step."""
-        begun = super().start(name, param, options)
-        number: float = {"eta": options["lr"], "mu": 1.0}.get(name, 0.0)
-        return begun + number
+        super().__init__(params, self._chosen(locals()))

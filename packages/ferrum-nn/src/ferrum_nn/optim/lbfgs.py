@@ -44,6 +44,7 @@ class LBFGS(Optimizer):
         "history_size": COUNT,
         "line_search_fn": Option('to be None or "strong_wolfe"', _line_search),
     }
+    needs_closure: ClassVar = True
 
     def __init__(
         self,
@@ -58,16 +59,7 @@ class LBFGS(Optimizer):
     ) -> None:
         if max_eval is None:
             max_eval = WHOLE.of("LBFGS", "max_iter", max_iter) * 5 // 4
-        defaults = {
-            "lr": lr,
-            "max_iter": max_iter,
-            "max_eval": max_eval,
-            "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change,
-            "history_size": history_size,
-            "line_search_fn": line_search_fn,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Take the one group of parameters; ArgumentError for another one."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -24,7 +25,7 @@ class Lion(Optimizer):
         "weight_decay": AT_LEAST_ZERO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"exp_avg": ""}
+    kept: ClassVar = {"exp_avg": ALIKE}
     op = ops.lion_step
 
     def __init__(
@@ -36,10 +37,4 @@ class Lion(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

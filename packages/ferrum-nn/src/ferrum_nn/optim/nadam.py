@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Optimizer, Options, Params
+from ferrum_nn.optim.kept import ALIKE, COUNT, number
+from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
 
@@ -30,8 +31,12 @@ class NAdam(Optimizer):
         "decoupled_weight_decay": FLAG,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "mu_product": "", "exp_avg": "", "exp_avg_sq": ""}
-    scalars: ClassVar = frozenset({"step", "mu_product"})
+    kept: ClassVar = {
+        "step": COUNT,
+        "mu_product": number(1.0),  # a product of nothing
+        "exp_avg": ALIKE,
+        "exp_avg_sq": ALIKE,
+    }
     op = ops.nadam_step
 
     def __init__(
@@ -46,18 +51,4 @@ class NAdam(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
-
-    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
-        """Return what is kept as `name` before a first step: a product of nothing is 1."""
-        begun = super().start(name, param, options)
-        return begun + 1 if name == "mu_product" else begun
+        super().__init__(params, self._chosen(locals()))

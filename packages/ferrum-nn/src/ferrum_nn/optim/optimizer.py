@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Any, ClassVar, TypeAlias, cast
 
-from ferrum import Device, Tensor, enable_grad, float32, no_grad, zeros, zeros_like
+from ferrum import Device, Tensor, enable_grad, no_grad
 from ferrum.dtypes import is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, UnsupportedError
 from ferrum_nn.optim import states
 from ferrum_nn.optim.hooks import Hooked
+from ferrum_nn.optim.kept import Kept
 from ferrum_nn.optim.options import Option, is_fixed
 from ferrum_nn.parameter import clear_grad
 
@@ -36,12 +37,12 @@ class Optimizer(Hooked):
 
     options: ClassVar[Mapping[str, Option]] = {}
     """What each option may be; the op takes all of them as attributes."""
-    kept: ClassVar[Mapping[str, str]] = {}
-    """What is kept for a parameter, each with the option that switches it on, "" if none does."""
-    scalars: ClassVar[frozenset[str]] = frozenset({"step"})
-    """Which of the things kept are 0-d, and not of the parameter's shape and dtype."""
+    kept: ClassVar[Mapping[str, Kept]] = {}
+    """What is kept for a parameter under each name."""
     op: ClassVar[Callable[..., Any] | None] = None
-    """The op: it takes lists of params, grads, and each of what is kept, empty if switched off."""
+    """The op: it takes lists of params, grads, and each of what is kept, of all that have it."""
+    needs_closure: ClassVar[bool] = False
+    """Whether `step` works out the loss as often as it likes, and so must be given a closure."""
 
     def __init__(self, params: Params, defaults: Group) -> None:
         name = type(self).__name__
@@ -59,6 +60,10 @@ class Optimizer(Hooked):
             raise ArgumentError(f"{name}: expected at least one parameter")
         for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
             self.add_param_group(group)
+
+    def _chosen(self, arguments: Mapping[str, Any]) -> Group:
+        """Return the options among the arguments of a constructor, which gives its `locals()`."""
+        return {name: value for name, value in arguments.items() if name in self.options}
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Optimize more parameters, `param_group["params"]`, with options of their own."""
@@ -124,29 +129,27 @@ class Optimizer(Hooked):
             )
         held = [self.state.get(param, NOTHING) for param in params]
         lists: list[list[Tensor]] = []
-        begun: dict[str, list[Tensor]] = {}
-        for name, option in self.kept.items():
-            if option and not options[option]:
+        begun: list[tuple[Tensor, str, Tensor]] = []
+        for name, kept in self.kept.items():
+            if kept.option and not options[kept.option]:
                 lists.append([])
                 continue
             try:
                 lists.append([each[name] for each in held])
-            except KeyError:  # a first step, or the first one with this option
-                begun[name] = [
-                    each[name] if name in each else self.start(name, param, options)
-                    for each, param in zip(held, params, strict=True)
-                ]
-                lists.append(begun[name])
+            except KeyError:  # a first step, or the first with this option, or not all have it
+                lists.append([])
+                for param, each in zip(params, held, strict=True):
+                    tensor = each[name] if name in each else self.start(name, param, options)
+                    if tensor is not None:
+                        lists[-1].append(tensor)
+                        begun.append((param, name, tensor))
         self.op(params, grads, *lists, **options)
-        for name, tensors in begun.items():
-            for param, tensor in zip(params, tensors, strict=True):
-                self.state[param][name] = tensor
+        for param, name, tensor in begun:
+            self.state[param][name] = tensor
 
-    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
-        """Return what is kept as `name` before a first step: zeros, unless a subclass knows."""
-        if name in self.scalars:
-            return zeros((), dtype=float32, device=param.device)
-        return zeros_like(param)
+    def start(self, name: str, param: Tensor, options: Options) -> Tensor | None:
+        """Return what is kept as `name` before a first step, None if `param` has no such thing."""
+        return self.kept[name].begun(param, options)
 
     def _options_of(self, group: Group) -> Options:
         """Return the options of a group as `update` takes them; what is wrong with one raises.
@@ -199,8 +202,7 @@ class Optimizer(Hooked):
             type(self).__name__,
             state_dict,
             [group["params"] for group in self.param_groups],
-            {each: not option for each, option in self.kept.items()},
-            self.scalars,
+            self.kept,
         )
         self.check_state(state)
         for group, new in zip(self.param_groups, groups, strict=True):

@@ -54,12 +54,23 @@ def _flag(value: Any) -> bool:
     return bool(value)
 
 
-def _two(value: Any) -> tuple[float, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError
-    if len(value) != 2:
-        raise ValueError
-    return tuple(map(_number, value))
+def _numbers(
+    count: int, *, first: Callable[[Any], Any] = _number
+) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what reads a tuple of so many numbers, the first of them by a reader of its own."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError
+        if len(value) != count:
+            raise ValueError
+        return first(value[0]), *map(_number, value[1:])
+
+    return read
+
+
+def _maybe(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _where(read: Callable[[Any], Any], fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
@@ -83,15 +94,24 @@ def _whole(value: Any) -> int:
 
 NUMBER = Option("to be a number", _number)
 AT_LEAST_ZERO = Option("of at least 0", _where(_number, lambda x: x >= 0))
+AT_LEAST_ONE = Option("of at least 1", _where(_number, lambda x: x >= 1))
+AT_MOST_ZERO = Option("of at most 0", _where(_number, lambda x: x <= 0))
 FRACTION = Option("from 0 to 1", _where(_number, lambda x: 0 <= x <= 1))
 WHOLE = Option("to be a whole number of at least 0", _where(_whole, lambda x: x >= 0))
+BELOW_HUNDRED = Option("to be a whole number from 0 to 99", _where(_whole, lambda x: 0 <= x < 100))
 COUNT = Option("to be a whole number of at least 1", _where(_whole, lambda x: x >= 1))
 FLAG = Option("to be True or False", _flag)
-TWO = Option("to be two numbers", _two)
+TWO = Option("to be two numbers", _numbers(2))
+THREE = Option("to be three numbers", _numbers(3))
 BETAS = Option(
-    "to be two numbers from 0 up to 1", _where(_two, lambda two: all(0 <= x < 1 for x in two))
+    "to be two numbers from 0 up to 1",
+    _where(_numbers(2), lambda two: all(0 <= x < 1 for x in two)),
 )
 ETAS = Option(
     "to be two numbers, one between 0 and 1 and one above 1",
-    _where(_two, lambda two: 0 < two[0] < 1 < two[1]),
+    _where(_numbers(2), lambda two: 0 < two[0] < 1 < two[1]),
+)
+MAYBE_AND_AT_LEAST_ZERO = Option(
+    "to be None or a number, and a number, of at least 0",
+    _where(_numbers(2, first=_maybe), lambda two: min(two[0] or 0, two[1]) >= 0),
 )

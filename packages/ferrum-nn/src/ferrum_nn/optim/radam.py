@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, BETAS, FLAG
 
@@ -30,7 +31,7 @@ class RAdam(Optimizer):
         "maximize": FLAG,
         "decoupled_weight_decay": FLAG,
     }
-    kept: ClassVar = {"step": "", "exp_avg": "", "exp_avg_sq": ""}
+    kept: ClassVar = {"step": COUNT, "exp_avg": ALIKE, "exp_avg_sq": ALIKE}
     op = ops.radam_step
 
     def __init__(
@@ -44,12 +45,4 @@ class RAdam(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

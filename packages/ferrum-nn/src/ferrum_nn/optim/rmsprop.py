@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from ferrum import Tensor
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import ALIKE, COUNT, Kept
 from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG
 
@@ -30,10 +31,10 @@ class RMSprop(Optimizer):
         "maximize": FLAG,
     }
     kept: ClassVar = {
-        "step": "",
-        "square_avg": "",
-        "momentum_buffer": "momentum",
-        "grad_avg": "centered",
+        "step": COUNT,
+        "square_avg": ALIKE,
+        "momentum_buffer": Kept("momentum"),
+        "grad_avg": Kept("centered"),
     }
     op = ops.rmsprop_step
 
@@ -49,13 +50,4 @@ class RMSprop(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "alpha": alpha,
-            "eps": eps,
-            "centered": centered,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))

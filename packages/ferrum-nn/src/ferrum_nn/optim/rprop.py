@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ferrum import Tensor, full_like
+from ferrum import Tensor
 from ferrum_nn import ops
-from ferrum_nn.optim.optimizer import Optimizer, Options, Params
+from ferrum_nn.optim.kept import ALIKE, COUNT, Kept
+from ferrum_nn.optim.optimizer import Optimizer, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, ETAS, FLAG, TWO
 
 
@@ -26,7 +27,7 @@ class Rprop(Optimizer):
         "step_sizes": TWO,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"step": "", "prev": "", "step_size": ""}
+    kept: ClassVar = {"step": COUNT, "prev": ALIKE, "step_size": Kept(begin="lr")}
     op = ops.rprop_step
 
     def __init__(
@@ -38,16 +39,4 @@ class Rprop(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "etas": etas,
-            "step_sizes": step_sizes,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
-
-    def start(self, name: str, param: Tensor, options: Options) -> Tensor:
-        """Return what is kept as `name` before a first step."""
-        if name == "step_size":
-            return full_like(param, options["lr"])
-        return super().start(name, param, options)
+        super().__init__(params, self._chosen(locals()))

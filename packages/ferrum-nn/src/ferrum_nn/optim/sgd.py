@@ -7,6 +7,7 @@ from typing import ClassVar
 from ferrum import Tensor
 from ferrum.errors import ArgumentError
 from ferrum_nn import ops
+from ferrum_nn.optim.kept import Kept
 from ferrum_nn.optim.optimizer import Optimizer, Options, Params
 from ferrum_nn.optim.options import AT_LEAST_ZERO, FLAG, NUMBER
 
@@ -27,7 +28,7 @@ class SGD(Optimizer):
         "nesterov": FLAG,
         "maximize": FLAG,
     }
-    kept: ClassVar = {"momentum_buffer": "momentum"}
+    kept: ClassVar = {"momentum_buffer": Kept("momentum")}
     op = ops.sgd_step
 
     def __init__(
@@ -41,15 +42,7 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, self._chosen(locals()))
 
     def check(self, options: Options) -> None:
         """Raise ArgumentError if Nesterov's momentum is asked for without one, or dampened."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrum import Generator, Tensor, float64, rand
-from ferrum.errors import ArgumentError, OperandError, ShapeError
+from ferrum.errors import ArgumentError, OperandError, ShapeError, UnsupportedError
 from ferrum_nn.data.sampler import check_generator
 
 Array = npt.NDArray[Any]
@@ -25,7 +25,7 @@ class Transform:
 
     def _apply(self, x: Any) -> Any:
         """Return the transform of x."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no _apply(self, x)")
 
     def _text(self) -> str:
         """Return the arguments, for `repr`."""
@@ -60,7 +60,7 @@ class ImageTransform(Transform):
 
     def _images(self, x: Array) -> Array:
         """Return the images (n, c, h, w), transformed, as a new array (n, c, h2, w2)."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no _images(self, x)")
 
     def draws(self, *size: int) -> Array:
         """Return random numbers from [0, 1)."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ferrum.errors import ArgumentError, OperandError
+from ferrum.errors import ArgumentError, OperandError, UnsupportedError
 from ferrum_nn.optim.lr_scheduler.formulas import SHARE, load_into, state_of
 from ferrum_nn.optim.lr_scheduler.scheduler import (
     POSITIVE,
@@ -60,7 +60,7 @@ class Cycle(LRScheduler):
 
     def get_momentum(self) -> list[float]:
         """Return the momentum of each group at `last_epoch`."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no get_momentum(self)")
 
     def _update_lr(self, epoch: int | None = None) -> None:
         super()._update_lr(epoch)

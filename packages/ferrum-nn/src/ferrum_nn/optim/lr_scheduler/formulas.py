@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
-from ferrum.errors import ArgumentError, OperandError
+from ferrum.errors import ArgumentError, OperandError, UnsupportedError
 from ferrum_nn.errors import StateDictError
 from ferrum_nn.optim.lr_scheduler.scheduler import (
     POSITIVE,
@@ -59,7 +59,7 @@ class Scaled(LRScheduler):
 
     def share(self, t: int) -> float:
         """Return the share of lr(0) - floor that there is at epoch t."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no share(self, t)")
 
     def ratio(self, t: int) -> float | None:
         """Return share(t) / share(t - 1), None if that is 0 below."""
@@ -98,7 +98,7 @@ class Powers(Scaled):
 
     def count(self, t: int) -> int:
         """Return how often the rate has been multiplied by gamma."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no count(self, t)")
 
     def share(self, t: int) -> float:
         """Return gammaⁿ of the count n."""
