@@ -213,3 +213,13 @@ def test_no_batches(data):
 def test_arguments_that_make_no_sense(arguments, error, message):
     with pytest.raises(error, match=f"^DataLoader: {message}"):
         DataLoader(**{"dataset": [1], **arguments})
+
+
+@pytest.mark.parametrize("name", ["dataset", "batch_size", "sampler", "drop_last", "collate_fn"])
+def test_what_a_loader_is_made_of_is_settled(name):
+    loader = nn.data.DataLoader([1, 2, 3])
+    before = getattr(loader, name)
+    with pytest.raises(ArgumentError, match=f"{name} is settled; make another"):
+        setattr(loader, name, 2)
+    assert getattr(loader, name) is before
+    assert [each.item() for each in loader] == [1, 2, 3]

@@ -32,6 +32,12 @@ if TYPE_CHECKING:  # multiprocessing costs a while, and is imported where there 
 States = list[list[int]]
 OTHER = 0x5EED_5EED_5EED_5EED  # sets the seed of a pass apart from the draw of its order
 
+# What else is made from, as PyTorch has it: to set it later would change nothing.
+_SETTLED = {
+    "dataset", "batch_size", "drop_last", "sampler", "batch_sampler", "persistent_workers",
+    "collate_fn",
+}  # fmt: skip
+
 
 @dataclass
 class _Record:
@@ -127,6 +133,12 @@ class DataLoader:
         self._pool: Pool | None = None
         self._record: _Record | None = None
         self._resumed: _Record | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, unless others were made from it."""
+        if name in _SETTLED and name in self.__dict__:
+            raise ArgumentError(f"DataLoader: {name} is settled; make another loader with it")
+        super().__setattr__(name, value)
 
     def __len__(self) -> int:
         """Return the number of batches in a pass."""
