@@ -244,8 +244,9 @@ def test_a_death_while_another_sends(victim):
 
 @pytest.mark.usefixtures("hasty")
 def test_a_worker_that_takes_no_tasks():
-    loader, pool = started(0.3, batch_sampler=[[0, 1]] * 2)
-    loader.batch_sampler = [[0] * 500_000] * 2  # more than a socket holds
+    batches = [[0, 1]] * 2
+    loader, pool = started(0.3, batch_sampler=batches)
+    batches[:] = [[0] * 500_000] * 2  # more than a socket holds
     sets.stop(pool[0].pid)
     fails(lambda: iter(loader), "worker 0 .* within the timeout of 0.3 s", 1)
 

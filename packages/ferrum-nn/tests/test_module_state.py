@@ -280,3 +280,10 @@ def test_errors_are_ferrums():
     for error in (nn.StateDictError, nn.UnknownNameError, nn.NameTakenError):
         assert issubclass(error, FerrumError)
     assert not issubclass(nn.StateDictError, ArgumentError)
+
+
+def test_what_is_printed_when_all_keys_match():
+    layer = nn.Linear(2, 2, bias=False)
+    assert repr(layer.load_state_dict(layer.state_dict())) == "<All keys matched successfully>"
+    found = layer.load_state_dict({"bias": fe.ones(2)}, strict=False)
+    assert repr(found) == "IncompatibleKeys(missing_keys=['weight'], unexpected_keys=['bias'])"

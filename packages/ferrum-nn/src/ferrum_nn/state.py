@@ -41,6 +41,9 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def __repr__(self) -> str:
+        return super().__repr__() if any(self) else "<All keys matched successfully>"
+
 
 def as_tensor(value: Any) -> Tensor | None:
     """Return a tensor of FERRUM, or of any library that speaks DLPack; None for anything else.

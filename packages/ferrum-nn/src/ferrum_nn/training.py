@@ -130,7 +130,7 @@ def _pass(
     for batch in loader:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise OperandError(
-                f"fit: expected batches (input, ..., target), got a {type(batch).__name__}"
+                f"fit, evaluate: expected batches (input, ..., target), got a {type(batch).__name__}"
             )
         *inputs, target = batch
         output = model(*inputs)
@@ -141,7 +141,7 @@ def _pass(
         for metric in metrics.values():
             metric.update(output, target)
     if not mean.count:
-        raise ArgumentError("fit: expected at least one sample, the loader has none")
+        raise ArgumentError("fit, evaluate: expected at least one sample, the loader has none")
     return {"loss": mean.compute(), **{name: each.compute() for name, each in metrics.items()}}
 
 
@@ -174,9 +174,11 @@ def _checked(metrics: Metrics | None) -> Metrics:
     found = {} if metrics is None else metrics
     for name, metric in found.items():
         if not isinstance(metric, Metric):
-            raise OperandError(f"fit: {name}: expected a Metric, got {type(metric).__name__}")
+            raise OperandError(
+                f"fit, evaluate: {name}: expected a Metric, got {type(metric).__name__}"
+            )
         if name in ("loss", "lr") or name.startswith("val_"):
-            raise ArgumentError(f"fit: expected another name for a metric than {name!r}")
+            raise ArgumentError(f"fit, evaluate: expected another name for a metric than {name!r}")
     return found
 
 

@@ -5,7 +5,7 @@ transform draws once for each image of a batch: by default 4 axes or more are a 
 first, and 2 or 3 are one image. `batched=True` says that (n, h, w) is a batch too, and
 `batched=False` that one draw serves all. Random numbers come from `generator`, or else from the
 default generator; with the default one a DataLoader's batches do not depend on its workers.
-Everything is computed on the host, whatever the device, and has no gradient.
+The random ones compute on the host, whatever the device, and have no gradient.
 """
 
 from ferrum_nn.data.transforms.affine import RandomAffine
