@@ -35,13 +35,18 @@ class Place(NamedTuple):
             setattr(self.owner, self.name, value)
 
 
-class IncompatibleKeys(NamedTuple):
-    """The keys that `load_state_dict(strict=False)` passed over."""
-
+class _Keys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+
+class IncompatibleKeys(_Keys):
+    """The `missing_keys` and `unexpected_keys` that `load_state_dict(strict=False)` passed over."""
+
+    __slots__ = ()
+
     def __repr__(self) -> str:
+        """Return what PyTorch prints."""
         return super().__repr__() if any(self) else "<All keys matched successfully>"
 
 

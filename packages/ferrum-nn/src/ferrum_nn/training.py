@@ -130,7 +130,8 @@ def _pass(
     for batch in loader:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             raise OperandError(
-                f"fit, evaluate: expected batches (input, ..., target), got a {type(batch).__name__}"
+                "fit, evaluate: expected batches (input, ..., target), got a "
+                f"{type(batch).__name__}"
             )
         *inputs, target = batch
         output = model(*inputs)
