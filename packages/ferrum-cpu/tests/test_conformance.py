@@ -2,7 +2,8 @@
 
 import pytest
 
-from ferrum.testing import BackendConformance
+from ferrum.operation import OPS
+from ferrum.testing import BackendConformance, cases
 from ferrum_cpu.library import ISAS, isa, lib
 
 
@@ -27,3 +28,12 @@ for _name in ISAS:
         _class = type(f"Test_{_name}", (Variant,), {"variant": _name})
         globals()[_class.__name__] = pytest.mark.slow(_class)
 del Variant
+
+
+def test_every_gradient_is_differentiated_again():
+    """The gradient of each op, of ferrum-nn too, is itself checked on this device."""
+    asked = {case.op.name for case in cases("cpu", aspects=["second"])}
+    ours = [op for name, op in OPS.items() if name.startswith(("core.", "nn."))]
+    made_of_tensors = [op for op in ours if op.differentiable and op.inputs]
+    assert len(made_of_tensors) > 150
+    assert [op.name for op in made_of_tensors if op.name not in asked] == []

@@ -1,6 +1,7 @@
 """Hooks before and after forward, and around backward."""
 
 import copy
+import weakref
 
 import pytest
 
@@ -211,3 +212,24 @@ def test_hooks_that_are_always_called():
     with pytest.raises(ZeroDivisionError):
         fine(3)
     assert seen == [3, 3]
+
+
+@pytest.mark.parametrize("with_kwargs", [False, True])
+def test_a_hook_that_is_removed_is_let_go(with_kwargs):
+    def hook(*args):
+        seen.append(len(args))
+
+    layer, seen = nn.Linear(1, 1), []
+    options = {"with_kwargs": with_kwargs}
+    handle = layer.register_forward_hook(hook, always_call=True, **options)
+    other = layer.register_forward_hook(hook, **options)
+    handle.remove()
+    with pytest.raises(fe.FerrumError):
+        layer(fe.ones(2))
+    assert seen == []  # what is left of it is not for errors
+    layer(fe.ones(1))
+    assert seen == [3 + with_kwargs]
+    other.remove()
+    alive = weakref.ref(hook)
+    del hook, handle, other
+    assert alive() is None

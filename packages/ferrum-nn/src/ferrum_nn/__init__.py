@@ -76,7 +76,7 @@ from ferrum_nn.margins import (
 )
 from ferrum_nn.module import Module
 from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
-from ferrum_nn.parameter import Parameter
+from ferrum_nn.parameter import Buffer, Parameter
 from ferrum_nn.parameter_containers import ParameterDict, ParameterList
 from ferrum_nn.sparse import Embedding
 from ferrum_nn.training import evaluate, fit
@@ -87,6 +87,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "Bilinear",
+    "Buffer",
     "CELU",
     "CosineEmbeddingLoss",
     "CosineSimilarity",

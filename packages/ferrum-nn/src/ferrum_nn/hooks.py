@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 from ferrum import Function, Tensor
 from ferrum.errors import OperandError
@@ -36,7 +37,7 @@ class Hooks:
     def __init__(self) -> None:
         self.before: Table = {}
         self.after: Table = {}
-        self.always: set[Hook] = set()  # those of `after` that run when forward raises, too
+        self.always: WeakSet[Hook] = WeakSet()  # those of `after` for errors too
         self.before_backward: Table = {}
         self.around_backward: Table = {}
         self.before_state: Table = {}
@@ -46,6 +47,8 @@ class Hooks:
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what `module.forward` makes of the arguments, with the hooks in their places."""
+        if not (self.before or self.after or self.before_backward or self.around_backward):
+            return module.forward(*args, **kwargs)
         left = list(self.after.values())
         passage = output = None
         try:
@@ -202,10 +205,10 @@ def _forward_pre_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[.
 
 
 def _forward_hook(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
-    """Return `hook` as a function of (module, args, kwargs, output)."""
+    """Return `hook` as a function of (module, args, kwargs, output), one of its own each time."""
     _check(hook)
     if with_kwargs:
-        return hook
+        return lambda *args: hook(*args)
     return lambda module, args, _, output: hook(module, args, output)
 
 

@@ -11,7 +11,7 @@ from ferrum_nn import state
 from ferrum_nn.conversion import Conversions
 from ferrum_nn.errors import NameTakenError, UnknownNameError
 from ferrum_nn.hooks import Hooked, hooks_of
-from ferrum_nn.parameter import Parameter, clear_grad
+from ferrum_nn.parameter import Buffer, Parameter, clear_grad
 from ferrum_nn.state import EXTRA, IncompatibleKeys, Place
 
 Member: TypeAlias = "Parameter | Tensor | Module"
@@ -157,8 +157,8 @@ class Module(Hooked, Conversions):
             raise OperandError(f"register_buffer: expected a tensor, got {type(tensor).__name__}")
         if name not in self._buffers:
             self._check_free(name, ())
-        self._buffers[name] = persistent
         setattr(self, name, tensor)
+        self._buffers[name] = persistent
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Hold `param` as a parameter."""
@@ -177,6 +177,11 @@ class Module(Hooked, Conversions):
         setattr(self, name, module)
 
     register_module = add_module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, Buffer):
+            self._buffers[name] = value.persistent
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)

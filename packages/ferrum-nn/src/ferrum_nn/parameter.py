@@ -1,8 +1,10 @@
-"""The tensors that a module learns."""
+"""The tensors that a module learns, and those that it only keeps."""
 
 from __future__ import annotations
 
-from ferrum import Tensor
+from typing import Any
+
+from ferrum import Tensor, empty
 from ferrum.errors import OperandError
 
 
@@ -25,6 +27,39 @@ class Parameter(Tensor):
         super().__init__(source.array, source.device)
         self.storage = source.storage
         self.requires_grad_(requires_grad)
+
+
+class Buffer(Tensor):
+    """A tensor that becomes a buffer of the module that it is assigned to.
+
+    `self.mean = Buffer(data)` does what `self.register_buffer("mean", data, persistent)` does. It
+    shares memory with `data`, by default no elements, and requires grad if `data` does.
+    """
+
+    __slots__ = ("persistent",)
+
+    persistent: bool
+
+    def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
+        if data is not None and not isinstance(data, Tensor):
+            raise OperandError(
+                f"Buffer: expected a tensor, got {type(data).__name__}; make a tensor with "
+                f"fe.tensor(...)"
+            )
+        data = empty(0) if data is None else data
+        source = data.detach()
+        super().__init__(source.array, source.device)
+        self.storage = source.storage
+        self.persistent = persistent
+        self.requires_grad_(data.requires_grad)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return *super().__reduce_ex__(protocol), (None, {"persistent": self.persistent})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        out = super().__deepcopy__(memo)
+        out.persistent = self.persistent  # type: ignore[attr-defined]
+        return out
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
