@@ -54,6 +54,7 @@ PUBLIC = [
     "ferrum_nn.ops",
     "ferrum_nn.optim",
     "ferrum_nn.utils",
+    "ferrum_nn.utils.parametrizations",
     "ferrum_nn.utils.parametrize",
 ]
 # Pages that also show what a class has from its bases.

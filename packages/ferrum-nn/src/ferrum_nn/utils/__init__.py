@@ -1,6 +1,6 @@
 """What is done to the gradients and parameters of models, under the names of `torch.nn.utils`."""
 
-from ferrum_nn.utils import parametrize
+from ferrum_nn.utils import parametrizations, parametrize
 from ferrum_nn.utils.clip_grad import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -19,6 +19,7 @@ __all__ = [
     "fuse_linear_bn_weights",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
     "parametrize",
     "skip_init",
     "vector_to_parameters",
