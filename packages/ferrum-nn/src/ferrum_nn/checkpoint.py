@@ -321,8 +321,6 @@ def _read(place: _Place) -> Checkpoint:
             values[name] = plain.decode(value, tensors.get(name, {}))
         except CheckpointError as error:
             raise fault(where, f"{name}: {error}") from None
-        except RecursionError:
-            raise fault(where, f"{name}: expected a few levels, got it too deep") from None
     return Checkpoint(found.step, place.path, values)
 
 

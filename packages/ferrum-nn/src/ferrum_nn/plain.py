@@ -102,12 +102,22 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     """Return what `encode` was given. Raises CheckpointError for JSON that it does not write."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(3 * MAX_LEVELS + 2):  # a "$dict" takes three, and a "$float" one more
+        opened = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for held in opened for each in held if isinstance(each, (dict, list))]
+        if not level:
+            return _decoded(value, tensors)
+    raise CheckpointError("expected a few levels, got it too deep")
+
+
+def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
-        return [decode(each, tensors) for each in value]
+        return [_decoded(each, tensors) for each in value]
     if not isinstance(value, dict):
         return value
     if not any(key.startswith("$") for key in value):
-        return {key: decode(each, tensors) for key, each in value.items()}
+        return {key: _decoded(each, tensors) for key, each in value.items()}
     tag, held = next(iter(value.items()))
     if len(value) > 1 or tag not in _FORMS:
         raise CheckpointError(f"expected one of {', '.join(_FORMS)}, got {_short(value)}")
@@ -128,7 +138,7 @@ def _short(value: Any) -> str:
 def _listed(value: Any, tensors: Mapping[str, Tensor]) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError
-    return [decode(each, tensors) for each in value]
+    return [_decoded(each, tensors) for each in value]
 
 
 def _dict(value: Any, tensors: Mapping[str, Tensor]) -> dict[Any, Any]:
