@@ -231,8 +231,9 @@ def stop(pid):
     """Stop a process, all of its threads."""
     os.kill(pid, signal.SIGSTOP)
     for each in Path(f"/proc/{pid}/task").glob("*/stat"):
-        while each.read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.001)
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            while each.read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
 
 
 def descendants():
