@@ -49,11 +49,9 @@ static int class_of(size_t bytes, size_t *rounded) {
 }
 
 static int64_t default_limit(void) {
-    const char *text = getenv("FERRUM_CPU_POOL_BYTES");
-    char *end = NULL;
-    long long asked = text ? strtoll(text, &end, 10) : -1;
-    if (text && end != text && !*end && asked >= 0)
-        return asked;
+    const char *text = getenv("FERRUM_CPU_POOL_BYTES"); /* a number, or library.py had refused */
+    if (text && *text)
+        return strtoll(text, NULL, 10);
     return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 4;
 }
 

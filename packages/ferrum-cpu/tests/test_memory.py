@@ -178,17 +178,30 @@ def test_threads_are_as_set():
     assert ferrum_cpu.get_num_threads() == 3
 
 
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [("12345678", 12345678), ("0", 0), ("many", None), ("-5", None), ("1e9", None), ("4GB", None)],
-)
-def test_the_limit_of_the_environment(text, limit):
+def limited_by(text):
+    """Return what a process prints whose environment limits the pool, and its last complaint."""
     code = "import ferrum_cpu; print(ferrum_cpu.memory_statistics()['limit'])"
-    environment = {**os.environ, "FERRUM_CPU_POOL_BYTES": text}
-    out = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FERRUM_CPU_POOL_BYTES": text},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert int(out.stdout) == limit if limit is not None else int(out.stdout) > 1 << 20
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("limit", [12345678, 0, 2**63 - 1])
+def test_the_limit_of_the_environment(limit):
+    assert limited_by(str(limit)) == (f"{limit}\n", "")
+    assert int(limited_by("")[0]) > 1 << 20
+
+
+@pytest.mark.parametrize("text", ["many", "-5", "1e9", "4GB", str(2**63)])
+def test_a_limit_of_the_environment_that_is_no_number(text):
+    printed, complaint = limited_by(text)
+    assert printed == ""
+    assert f"expected FERRUM_CPU_POOL_BYTES to be a number of bytes, got {text!r}" in complaint
 
 
 def test_no_room_is_an_error_and_the_process_goes_on():

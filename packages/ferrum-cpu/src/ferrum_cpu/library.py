@@ -103,6 +103,17 @@ def load_blas() -> str:
     return f"{asked} ({kernel})" if kernel else asked
 
 
+def check_pool_bytes() -> None:
+    """Refuse a FERRUM_CPU_POOL_BYTES that is no number of bytes."""
+    asked = os.environ.get("FERRUM_CPU_POOL_BYTES", "")
+    if asked and not (asked.isascii() and asked.isdigit() and int(asked) < 2**63):
+        raise PluginError(
+            f"ferrum-cpu: expected FERRUM_CPU_POOL_BYTES to be a number of bytes, got {asked!r}",
+            mend="unset FERRUM_CPU_POOL_BYTES",
+        )
+
+
+check_pool_bytes()
 isa = choose_isa()
 blas = load_blas()
 lib.arrays_init(_front.connect(lib.front_table(), np.dtype(ml_dtypes.bfloat16), errors))
