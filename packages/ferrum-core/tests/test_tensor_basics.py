@@ -232,12 +232,24 @@ def test_deep_copies() -> None:
     assert (x.tolist(), x.grad.tolist(), view.tolist()) == ([1.0, 1.0], [3.0, 3.0], [1.0])
 
 
-def test_subclasses_stay_themselves() -> None:
-    class Named(Tensor):
-        pass
+class Named(Tensor):
+    pass
 
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_of_a_subclass_keep_its_attributes(again: Callable[[Any], Any]) -> None:
+    x: Any = Named(fe.ones(2).array, fe.device("reference"))
+    x.requires_grad_()
+    x.names, x.itself = ["a", "b"], x
+    y = again(x)
+    assert (type(y), y.tolist(), y.requires_grad) == (Named, [1.0, 1.0], True)
+    assert y.names == ["a", "b"]
+    assert y.names is not x.names
+    assert y.itself is y
+
+
+def test_subclasses_stay_themselves() -> None:
     x = Named(fe.ones(2).array, fe.device("reference"))
-    assert type(copy.deepcopy(x)) is Named
     assert type(x + x) is type(x.detach()) is Tensor
     assert repr(x).startswith("Named([1., 1.]")
 

@@ -344,3 +344,11 @@ def test_a_right_inverse_that_is_not_implemented_counts_as_none(layer):
     assert layer.weight.tolist() == before
     with pytest.raises(NotImplementedError):
         layer.weight = fe.ones(3, 3)
+
+
+def test_an_op_that_is_missing_is_not_taken_for_no_inverse(layer):
+    def inverse(x):
+        raise UnsupportedError("device 'new' has no sort")
+
+    with pytest.raises(UnsupportedError, match="has no sort"):
+        P.register_parametrization(layer, "weight", Odd(None, inverse))

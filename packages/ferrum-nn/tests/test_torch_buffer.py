@@ -59,11 +59,15 @@ def test_a_module_holds_them_as_pytorch_does(change):
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_copies_are_buffers_too(again):
+def test_copies_keep_what_they_are_and_what_was_written_on_them(again):
     buffer = again(nn.Buffer(fe.tensor([1.0, 2.0]), persistent=False))
     assert type(buffer) is nn.Buffer
     assert not buffer.persistent
     assert buffer.tolist() == [1.0, 2.0]
+    parameter = nn.Parameter(fe.ones(2))
+    parameter.decay = 0.5
+    assert type(again(parameter)) is nn.Parameter
+    assert again(parameter).decay == 0.5  # PyTorch's deepcopy drops it, its pickle does not
 
 
 def test_it_shares_memory_and_keeps_what_it_was_told():

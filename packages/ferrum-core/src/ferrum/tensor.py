@@ -49,14 +49,9 @@ class Tensor(Reductions):
             raise GradientError("pickle: only leaves can be pickled; use detach()")
         host = self.detach()._host("pickle")
         data = host.tobytes()
-        return _unpickled, (
-            type(self),
-            data,
-            self.dtype.name,
-            self.shape,
-            str(self.device),
-            self.requires_grad,
-        )
+        made_of = (type(self), data, self.dtype.name, self.shape, str(self.device))
+        extras = getattr(self, "__dict__", None)  # of a subclass
+        return _unpickled, (*made_of, self.requires_grad), extras
 
     # ---- the graph
 

@@ -12,10 +12,9 @@ class Parameter(Tensor):
     """A tensor that counts as a parameter of the module that holds it.
 
     `Parameter(data)` shares memory with `data` and requires grad unless told otherwise; what is
-    computed from it are plain tensors. Raises DTypeError if it shall require grad and is no float.
+    computed from it are plain tensors. It bears attributes of any name, which copies and pickles
+    keep. Raises DTypeError if it shall require grad and is no float.
     """
-
-    __slots__ = ()
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
@@ -36,8 +35,6 @@ class Buffer(Tensor):
     shares memory with `data`, by default no elements, and requires grad if `data` does.
     """
 
-    __slots__ = ("persistent",)
-
     persistent: bool
 
     def __init__(self, data: Tensor | None = None, *, persistent: bool = True) -> None:
@@ -52,14 +49,6 @@ class Buffer(Tensor):
         self.storage = source.storage
         self.persistent = persistent
         self.requires_grad_(data.requires_grad)
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return *super().__reduce_ex__(protocol), (None, {"persistent": self.persistent})
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        out = super().__deepcopy__(memo)
-        out.persistent = self.persistent  # type: ignore[attr-defined]
-        return out
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:

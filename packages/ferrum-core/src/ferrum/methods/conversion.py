@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy as copying
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -211,6 +212,8 @@ class Conversion(TensorBase):
         out.requires_grad_(x.requires_grad)
         out.grad = None if with_grad is None else with_grad.clone()
         memo[id(self)] = out
+        if extras := getattr(x, "__dict__", None):  # of a subclass
+            vars(out).update(copying.deepcopy(extras, memo))
         return out
 
 

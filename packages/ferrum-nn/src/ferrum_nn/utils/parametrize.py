@@ -334,6 +334,8 @@ def _inverse(parametrization: Module, value: Any) -> Any:
         return value
     try:
         return inverse(value)
+    except UnsupportedError:  # it has one, but the device lacks an op
+        raise
     except NotImplementedError:
         return value
 
