@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ferrum import Tensor, empty
 from ferrum.errors import OperandError
 
