@@ -237,6 +237,8 @@ REFUSED = [
     (OperandError, lambda: F.threshold(X, None, 1.0)),
     (OperandError, lambda: F.threshold(WHOLE, 0, "1")),
     (DTypeError, lambda: F.threshold(TRUTH, 0, 1)),
+    (ArgumentError, lambda: F.threshold(WHOLE, NAN, 1)),
+    (ArgumentError, lambda: F.threshold(WHOLE, 0, INF)),
     (OperandError, lambda: F.hardshrink(X, None)),
     (OperandError, lambda: F.softshrink(X, "0.5")),
     (ArgumentError, lambda: F.softshrink(X, -0.5)),

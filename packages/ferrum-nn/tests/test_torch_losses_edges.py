@@ -338,3 +338,33 @@ def test_both_refuse(name, arrays, options):
     both_refuse(
         lambda: getattr(F, name)(*ours, **options), lambda: getattr(T, name)(*theirs, **options)
     )
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "smooth_l1_loss"])
+@pytest.mark.parametrize("kinds", [("f4", "f8"), ("f8", "f4"), ("f4", "i8"), ("i4", "f8")])
+@pytest.mark.parametrize("shape", [(3,), ()])
+def test_two_dtypes_are_promoted(name, kinds, shape):
+    arrays = [np.full(shape, i + 1).astype(kind) for i, kind in enumerate(kinds)]
+    (a, x), (b, y) = map(pair, arrays)
+    ours, theirs = getattr(F, name)(a, b), getattr(T, name)(x, y)
+    close(ours, theirs)
+    ours.backward()
+    theirs.backward()
+    for each, other in ((a, x), (b, y)):
+        if other.requires_grad:
+            close(each.grad, other.grad)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("log_input", [True, False])
+def test_poisson_of_counts_has_the_dtype_of_the_input(dtype, log_input):
+    x, t = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([0, 2, 5])
+    a = fe.tensor(x.numpy()).to(dtype)
+    b = fe.tensor(t.numpy())
+    options = {"full": True, "log_input": log_input, "reduction": "none"}
+    theirs = T.poisson_nll_loss(x.to(getattr(torch, dtype)), t, **options)
+    ours = F.poisson_nll_loss(a, b, **options)
+    assert ours.dtype.name == dtype
+    np.testing.assert_allclose(
+        ours.to(fe.float64).numpy(), theirs.double().numpy(), rtol=2e-2 if "16" in dtype else 1e-6
+    )

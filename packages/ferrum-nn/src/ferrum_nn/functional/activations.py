@@ -98,6 +98,11 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     _tensor("threshold", input)
     if CATEGORY[input.dtype] == 1:
         _numbers("threshold", threshold=threshold, value=value)
+        if not (math.isfinite(threshold) and math.isfinite(value)):
+            raise ArgumentError(
+                f"threshold: expected finite numbers for a tensor of {input.dtype.name}, got "
+                f"threshold={threshold}, value={value}"
+            )
         result = choose(input <= int(threshold), int(value), input)
         return copy_(input, result) if inplace else result
     function = ops.threshold_ if inplace else ops.threshold

@@ -12,9 +12,11 @@ from ferrum_nn import ops
 from ferrum_nn.functional.losses_checks import (
     above_zero,
     check_loss,
+    check_same,
     check_shapes,
     clamp_through,
     number,
+    promoted,
     reduced,
 )
 
@@ -35,8 +37,10 @@ def mse_loss(
     """Return (input - target)² element by element, or the "mean" or "sum" of it.
 
     Input and target have one shape: where PyTorch warns and broadcasts, ShapeError is raised.
-    A `weight` of that shape multiplies; the mean is then over the sum of the weights.
+    Two dtypes are promoted. A `weight` of that shape multiplies; the mean is then over the sum of
+    the weights.
     """
+    input, target = promoted("mse_loss", input, target)
     if weight is None:
         return ops.mse_loss(input, target, reduction=reduction)
     check_loss("mse_loss", reduction, input, target, weights=(weight,))
@@ -48,8 +52,9 @@ def l1_loss(
 ) -> Tensor:
     """Return |input - target| element by element, or the "mean" or "sum" of it.
 
-    Shapes and `weight` as in `mse_loss`. The gradient is 0 where the two are equal.
+    Shapes, dtypes and `weight` as in `mse_loss`. The gradient is 0 where the two are equal.
     """
+    input, target = promoted("l1_loss", input, target)
     check_loss("l1_loss", reduction, input, target, weights=(weight,))
     check_shapes("l1_loss", input, target)
     if weight is None:
@@ -62,8 +67,9 @@ def smooth_l1_loss(
 ) -> Tensor:
     """Return d² / (2 beta) where |d| < beta, else |d| - beta / 2, for d = input - target.
 
-    Input and target have one shape. With beta 0 it is `l1_loss`. (Girshick 2015, "Fast R-CNN".)
+    Shapes and dtypes as in `mse_loss`. With beta 0 it is `l1_loss`. (Girshick 2015, "Fast R-CNN".)
     """
+    input, target = promoted("smooth_l1_loss", input, target)
     check_loss("smooth_l1_loss", reduction, input, target)
     beta = number("smooth_l1_loss", "beta", beta)
     return _smooth(input, target, beta, False, reduction)
@@ -78,11 +84,12 @@ def huber_loss(
 ) -> Tensor:
     """Return d² / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target.
 
-    Input and target have one shape. A `weight` of that shape multiplies; unlike `mse_loss`'s, the
-    mean is over the number of elements then, too. (Huber 1964, "Robust estimation of a location
+    Input and target have one shape and one dtype. A `weight` of that shape multiplies; unlike
+    `mse_loss`'s, the mean is over the number of elements then, too. (Huber 1964, "Robust estimation of a location
     parameter".)
     """
     check_loss("huber_loss", reduction, input, target, weights=(weight,))
+    check_same("huber_loss", input, target)
     delta = above_zero("huber_loss", "delta", delta)
     if weight is None:
         return _smooth(input, target, delta, True, reduction)
@@ -122,7 +129,8 @@ def poisson_nll_loss(
     if full:
         many = target > 1
         t = where(many, target, 1)  # the logarithm of 0 must not reach the gradient
-        each = each + where(many, t * t.log() - t + 0.5 * (2 * pi * t).log(), 0)
+        factorial = where(many, t * t.log() - t + 0.5 * (2 * pi * t).log(), 0)
+        each = each + factorial.to(each.dtype)  # whole numbers have their logarithm in float32
     return reduced(each, reduction)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ferrum import Tensor, where
+from ferrum import Tensor, result_type, where
 from ferrum.dtypes import is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
 from ferrum.spec import broadcast_shapes
-from ferrum_nn.ops.losses import reduced_shape
+from ferrum_nn.ops.losses import check_same, reduced_shape
 from ferrum_nn.ops.losses_elementwise import reduced
 
 
@@ -33,6 +33,15 @@ def check_floating(name: str, input: Tensor) -> None:
     """Raise DTypeError unless a tensor is of floating-point numbers."""
     if not is_floating(input.dtype):
         raise DTypeError(f"{name}: expected a floating-point input, got {input.dtype.name}")
+
+
+def promoted(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return input and target in the dtype that they are promoted to."""
+    check_tensors(name, input, target)
+    if input.dtype is target.dtype:
+        return input, target
+    dtype = result_type(input, target)
+    return input.to(dtype), target.to(dtype)
 
 
 def check_shapes(name: str, input: Tensor, *others: Tensor | None) -> None:
@@ -80,9 +89,11 @@ __all__ = [
     "check_broadcasts",
     "check_floating",
     "check_loss",
+    "check_same",
     "check_shapes",
     "check_tensors",
     "clamp_through",
     "number",
+    "promoted",
     "reduced",
 ]

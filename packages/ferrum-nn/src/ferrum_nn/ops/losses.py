@@ -48,7 +48,7 @@ def check_same(name: str, input: TensorLike, target: TensorLike) -> None:
     if input.dtype is not target.dtype or not is_floating(input.dtype):
         raise DTypeError(
             f"{name}: expected input and target of one floating-point dtype, got "
-            f"{input.dtype.name} and {target.dtype.name}"
+            f"{input.dtype.name} and {target.dtype.name}; cast one of them with .to(dtype)"
         )
 
 
