@@ -10,6 +10,9 @@ import pytest
 import ferrum as fe
 from ferrum import Function, Tensor
 from ferrum.errors import GradientError, OperandError, UnsupportedError
+from ferrum.graph import Node
+from ferrum.hookspecs import BackendHooks
+from ferrum.node import Recall
 
 
 def leaf(*values: float) -> Tensor:
@@ -409,3 +412,15 @@ def test_what_a_function_does_not_define() -> None:
 
     with pytest.raises(NotImplementedError):
         Forward.apply(leaf(1.0)).backward()
+
+
+def test_what_classes_and_plugins_define_is_said() -> None:
+    for abstract, name in (
+        (lambda: Node.pull(object.__new__(Node), [], False, []), "pull"),
+        (lambda: Recall().recall(), "recall"),
+        (lambda: BackendHooks().ferrum_backend(0), "ferrum_backend"),
+        (lambda: BackendHooks().ferrum_device_count(), "ferrum_device_count"),
+    ):
+        with pytest.raises(UnsupportedError, match=f"{name}.*") as caught:
+            abstract()
+        assert "defines" in str(caught.value)

@@ -281,6 +281,10 @@ def test_results_must_fit() -> None:
     ):
         with pytest.raises(DTypeError, match="int64"):
             write()
+    truth = x > 0
+    for write, name in ((lambda: truth.add_(1), "int64"), (lambda: truth.div_(2), "float32")):
+        with pytest.raises(DTypeError, match=f"a result of {name} does not fit into bool; write"):
+            write()
     with pytest.raises(ShapeError, match=r"\(3, 2\) does not fit into \(2,\)"):
         x.add_(fe.ones(3, 2, dtype=fe.int64))
     assert x.tolist() == [1, 1]

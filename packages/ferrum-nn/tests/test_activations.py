@@ -270,6 +270,8 @@ REFUSED = [
     (fe.FerrumError, lambda: F.gumbel_softmax(X, dim=5)),
     (ShapeError, lambda: nn.Softmax2d()(X)),
     (fe.FerrumError, lambda: nn.PReLU(-1)),
+    (OperandError, lambda: nn.Hardtanh(None)),
+    (OperandError, lambda: nn.Hardtanh(0, "1")),
 ]
 
 

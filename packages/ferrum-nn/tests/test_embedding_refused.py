@@ -58,6 +58,8 @@ A, B, C = fe.ones(5, 3), fe.ones(5, 2), fe.ones(4, 3, 2)
         (lambda: nn.Bilinear(0, 2, 4), ArgumentError, "in1_features of at least 1"),
         (lambda: nn.Unflatten(1, (2, 2))(fe.ones(3, 6)), ShapeError, "size 6"),
         (lambda: nn.Unflatten(2, (2, 3))(fe.ones(3, 6)), fe.FerrumError, "2"),
+        (lambda: nn.Unflatten(1, 2), OperandError, "tuple of integers as unflattened_size, got 2"),
+        (lambda: nn.Unflatten(1, (2.5, 2)), OperandError, "Unflatten: expected a tuple"),
         (lambda: F.normalize("x"), OperandError, "expected tensors"),
         (lambda: F.normalize(fe.tensor([[1, 2]])), DTypeError, "floating-point"),
         (lambda: F.normalize(A, dim=2), fe.FerrumError, "2"),

@@ -130,6 +130,14 @@ def test_affine_moves_by_whole_pixels():
     assert sorted(set(out[:, 0, 4].argmax(1).tolist())) == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_affine_draws_once():
+    generator = fe.Generator(3)
+    T.RandomAffine(5, (0.1, 0.1), (0.9, 1.1), 5, generator=generator)(fe.zeros(1, 9, 9))
+    other = fe.Generator(3)
+    other.next_key()
+    assert generator.get_state() == other.get_state()
+
+
 @pytest.mark.torch
 def test_affine_as_pytorch_samples():
     torch = pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ferrum.dtypes import DType
-from ferrum.errors import OperandError
+from ferrum.errors import OperandError, UnsupportedError
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class Node:
 
         `needs` are the edges, None where no gradient is wanted.
         """
-        raise NotImplementedError
+        raise UnsupportedError(
+            f"{self.name}: the class defines no pull(self, grads, create_graph, needs)"
+        )
 
     def free(self) -> None:
         """Drop what `pull` needs: the graph will not be walked again."""

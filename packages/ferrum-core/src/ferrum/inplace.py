@@ -20,7 +20,7 @@ from ferrum.graph import Edge, Leaf, Path, edge_to, hooks_of, replay, storage_of
 from ferrum.mode import Mode, current, using
 from ferrum.operands import edge_of, edges_of, flat, operand
 from ferrum.operation import OPS, Op
-from ferrum.promotion import SCALARS, result_type
+from ferrum.promotion import SCALARS, get_default_dtype, result_type
 from ferrum.spec import Spec
 
 if TYPE_CHECKING:
@@ -233,9 +233,14 @@ def in_place_rule(out_of_place: Op[P, Tensor]) -> Callable[P, Spec]:
         spec = out_of_place.rule(destination(name, x), *others, **attrs)
         if spec.shape != x.shape:
             raise ShapeError(f"{name}: a result of shape {spec.shape} does not fit into {x.shape}")
-        category = 2 if out_of_place.floats_only else CATEGORY[result_type(x, *others)]
-        if category > CATEGORY[x.dtype]:
-            raise DTypeError(f"{name}: a floating-point result does not fit into {x.dtype.name}")
+        dtype = result_type(x, *others)
+        if out_of_place.floats_only and CATEGORY[dtype] < 2:
+            dtype = get_default_dtype()
+        if CATEGORY[dtype] > CATEGORY[x.dtype]:
+            raise DTypeError(
+                f"{name}: a result of {dtype.name} does not fit into {x.dtype.name}; write it into "
+                f"a new tensor with {name[:-1]}, or cast the first operand with .to(dtype)"
+            )
         return Spec(x.shape, x.dtype)
 
     rule.__name__ = name

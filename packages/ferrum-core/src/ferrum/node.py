@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ferrum import base
-from ferrum.errors import GradientError
+from ferrum.errors import GradientError, UnsupportedError
 from ferrum.graph import Edges, Node, Pieces, edge_to, storage_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Recall:
 
     def recall(self) -> list[Any] | Recall | None:
         """Return what the node saved."""
-        raise NotImplementedError
+        raise UnsupportedError(f"{type(self).__name__}: the class defines no recall(self)")
 
 
 def recall(node: SavingNode) -> list[Any]:

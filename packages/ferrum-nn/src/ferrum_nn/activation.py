@@ -10,6 +10,7 @@ from ferrum import Device, Tensor, empty, sigmoid, tanh
 from ferrum.dtypes import DTypeLike
 from ferrum.errors import ArgumentError
 from ferrum_nn import functional, init
+from ferrum_nn.functional.losses_checks import number
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
 
@@ -44,7 +45,7 @@ class Hardtanh(_InPlace):
     """Apply min(max(x, min_val), max_val) to each element; max_val must be above min_val."""
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
-        if not max_val > min_val:
+        if not number("Hardtanh", "max_val", max_val) > number("Hardtanh", "min_val", min_val):
             raise ArgumentError(
                 f"Hardtanh: expected max_val above min_val, got {max_val} and {min_val}"
             )

@@ -6,7 +6,7 @@ from math import sqrt
 
 from ferrum import Device, Tensor, empty
 from ferrum.dtypes import DTypeLike
-from ferrum.errors import ArgumentError
+from ferrum.errors import ArgumentError, OperandError
 from ferrum_nn import functional, init, ops
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
@@ -131,6 +131,12 @@ class Unflatten(Module):
     """Split the axis `dim` into `unflattened_size`, one of which may be -1."""
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
+        sizes: object = unflattened_size
+        if not isinstance(sizes, (tuple, list)) or not all(isinstance(x, int) for x in sizes):
+            raise OperandError(
+                f"Unflatten: expected a tuple of integers as unflattened_size, got "
+                f"{unflattened_size!r}"
+            )
         self.dim = dim
         self.unflattened_size = unflattened_size
 

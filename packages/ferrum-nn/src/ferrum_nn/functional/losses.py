@@ -85,8 +85,8 @@ def huber_loss(
     """Return d² / 2 where |d| <= delta, else delta (|d| - delta / 2), for d = input - target.
 
     Input and target have one shape and one dtype. A `weight` of that shape multiplies; unlike
-    `mse_loss`'s, the mean is over the number of elements then, too. (Huber 1964, "Robust estimation of a location
-    parameter".)
+    `mse_loss`'s, the mean is over the number of elements then, too. (Huber 1964, "Robust
+    estimation of a location parameter".)
     """
     check_loss("huber_loss", reduction, input, target, weights=(weight,))
     check_same("huber_loss", input, target)

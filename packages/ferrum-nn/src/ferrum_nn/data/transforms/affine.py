@@ -60,18 +60,15 @@ class RandomAffine(ImageTransform):
 
     def _images(self, x: Array) -> Array:
         count, _, height, width = x.shape
-        angle = np.radians(self.between(count, self.degrees))
-        moves = np.zeros((2, count))
-        if self.translate:
-            limits = np.array(self.translate)[:, None] * [[width], [height]]
-            moves = np.rint((2 * self.draws(2, count) - 1) * limits)
-        scale = self.between(count, (self.scale[0], self.scale[1])) if self.scale else 1.0
-        lean = np.zeros((2, count))
-        if self.shear:
-            low, high = np.array(self.shear).reshape(2, 2).T[:, :, None]
-            lean = np.radians(low + (high - low) * self.draws(2, count))
+        draws = self.draws(6, count)  # at once: a call takes as long as many numbers
+        angle = np.radians(_between(draws[0], *self.degrees))
+        along, down = self.translate or (0.0, 0.0)
+        moves = np.rint((2 * draws[1:3] - 1) * [[along * width], [down * height]])
+        scale = _between(draws[3], *self.scale) if self.scale else np.ones(count)
+        lean = self.shear or (0.0, 0.0, 0.0, 0.0)
+        lean_x, lean_y = (np.radians(_between(draws[4 + i], *lean[2 * i :][:2])) for i in (0, 1))
         center = self.center or (width / 2, height / 2)
-        inverse = _inverse(angle, lean[0], lean[1], scale * np.ones(count))
+        inverse = _inverse(angle, lean_x, lean_y, scale)
         fill = fill_of("RandomAffine", self.fill, x.shape[1])
         places = _places(inverse, moves, center, height, width)
         return sample(x, *places, self.interpolation, fill)
@@ -90,6 +87,11 @@ def _range(name: str, argument: str, given: Any) -> tuple[float, float]:
     if low > high:
         raise ArgumentError(f"{name}: expected {argument} from low to high, got {given}")
     return low, high
+
+
+def _between(draws: Array, low: float, high: float) -> Array:
+    """Return numbers from [low, high) for numbers from [0, 1)."""
+    return low + (high - low) * draws
 
 
 def _inverse(angle: Array, lean_x: Array, lean_y: Array, scale: Array) -> Array:
