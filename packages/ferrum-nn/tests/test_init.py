@@ -196,6 +196,8 @@ MATRIX = fe.zeros(2, 3)
         (lambda: I.normal_(MATRIX, 0, -1), ArgumentError),
         (lambda: I.normal_(MATRIX, "a"), OperandError),
         (lambda: I.normal_(fe.tensor([1])), DTypeError),
+        (lambda: I.trunc_normal_(fe.tensor([1])), DTypeError),
+        (lambda: I.orthogonal_(fe.tensor([[1]])), DTypeError),
         (lambda: I.trunc_normal_(MATRIX, std=0), ArgumentError),
         (lambda: I.trunc_normal_(MATRIX, a=1, b=0), ArgumentError),
         (lambda: I.trunc_normal_(MATRIX, a=inf, b=inf), ArgumentError),
@@ -229,3 +231,9 @@ def test_what_makes_no_sense(call, error):
         call()
     assert isinstance(caught.value, FerrumError)
     assert not MATRIX.any()
+
+
+def test_a_vector_without_elements_stays_as_it_is():
+    for write in (I.kaiming_uniform_, I.kaiming_normal_):
+        x = fe.zeros(0)
+        assert write(x) is x

@@ -10,7 +10,14 @@ import pytest
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum.errors import ArgumentError, DeviceError, DTypeError, FerrumError, GradientError
+from ferrum.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    FerrumError,
+    GradientError,
+    OperandError,
+)
 
 # ---- parameters
 
@@ -287,3 +294,36 @@ def test_what_is_printed_when_all_keys_match():
     assert repr(layer.load_state_dict(layer.state_dict())) == "<All keys matched successfully>"
     found = layer.load_state_dict({"bias": fe.ones(2)}, strict=False)
     assert repr(found) == "IncompatibleKeys(missing_keys=['weight'], unexpected_keys=['bias'])"
+
+
+@pytest.mark.parametrize("value", [fe.ones(3, 3), nn.Buffer(fe.ones(3, 3)), 2.0, nn.Tanh()])
+def test_a_parameter_is_not_lost_by_an_assignment(block, value):
+    for layer, name in ((block, "scale"), (block.inner, "weight")):
+        before = getattr(layer, name)
+        with pytest.raises(OperandError, match=f"expected a Parameter or None as '{name}', which"):
+            setattr(layer, name, value)
+        assert getattr(layer, name) is before
+        setattr(layer, name, nn.Parameter(fe.zeros(3)))
+        setattr(layer, name, None)
+        assert name not in layer.state_dict()
+
+
+def test_the_count_of_batches_may_be_missing():
+    """PyTorch takes it as it is, for what was saved before there was one."""
+    layer = nn.BatchNorm1d(2)
+    state = nn.BatchNorm1d(2).state_dict()
+    layer(fe.ones(3, 2))
+    del state["num_batches_tracked"]
+    assert str(layer.load_state_dict(state)) == "<All keys matched successfully>"
+    assert layer.num_batches_tracked.item() == 1
+    del state["running_var"]
+    with pytest.raises(nn.StateDictError, match="missing keys: running_var\n"):
+        layer.load_state_dict(state)
+
+
+def test_two_dtypes_are_one_too_many(block):
+    with pytest.raises(ArgumentError, match="to: expected one dtype, got"):
+        block.to(fe.float64, fe.float32)
+    with pytest.raises(ArgumentError, match="to: expected one dtype, got"):
+        block.to(fe.float64, dtype=fe.float32)
+    assert block.scale.dtype is fe.float32

@@ -8,7 +8,7 @@ from typing import Any, Self
 from ferrum import Device, Tensor, bfloat16, empty_like, float16, float32, float64
 from ferrum import device as find_device
 from ferrum.dtypes import DType, DTypeLike, as_dtype, is_floating
-from ferrum.errors import DTypeError, UnsupportedError
+from ferrum.errors import ArgumentError, DTypeError, UnsupportedError
 
 
 class Conversions:
@@ -88,6 +88,8 @@ def _target(
         elif isinstance(arg, Device) or (isinstance(arg, str) and not _is_dtype(arg)):
             device = arg
         elif arg is not None:
+            if dtype is not None:
+                raise ArgumentError(f"to: expected one dtype, got {dtype} and {arg}")
             dtype = arg
     wanted = None if dtype is None else as_dtype(dtype)
     if wanted is not None and not is_floating(wanted):

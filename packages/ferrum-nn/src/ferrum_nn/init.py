@@ -13,7 +13,8 @@ import numpy as np
 
 from ferrum import Generator, Tensor, eye, float32, float64, no_grad, rand, randn, where
 from ferrum import tensor as tensor_of
-from ferrum.errors import ArgumentError, OperandError, ShapeError
+from ferrum.dtypes import is_floating
+from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
 
 __all__ = [
     "calculate_gain",
@@ -155,6 +156,7 @@ def trunc_normal_(
     It is right however far [a, b] lies from the mean (Robert, arXiv:0907.4010: draw from a law that
     is close, and draw again what a second number rejects).
     """
+    _check_floating("trunc_normal_", tensor)
     _check_numbers("trunc_normal_", mean=mean, std=std, a=a, b=b)
     if not (0 < std < inf and isfinite(mean) and a <= b and a < inf and b > -inf):
         raise ArgumentError(
@@ -259,6 +261,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     """
     if tensor.ndim < 2:
         raise ShapeError(f"orthogonal_: expected at least 2 dimensions, got {tensor.shape}")
+    _check_floating("orthogonal_", tensor)
     _check_numbers("orthogonal_", gain=gain)
     if not tensor.numel():
         return
@@ -326,12 +329,15 @@ def _xavier(name: str, tensor: Tensor, gain: float) -> float:
 
 
 def _kaiming(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if not tensor.numel():
+        return 0.0
     fan = fan_of(tensor, mode)
     gain = calculate_gain(nonlinearity, a)
-    return gain / sqrt(fan) if fan else 0.0
+    return gain / sqrt(fan)
 
 
 def _uniform(name: str, tensor: Tensor, a: float, b: float, generator: Generator | None) -> None:
+    _check_floating(name, tensor)
     _check_numbers(name, a=a, b=b)
     if not (a <= b and isfinite(b - a)):
         raise ArgumentError(f"{name}: expected a <= b, both finite, got {a} and {b}")
@@ -342,6 +348,7 @@ def _uniform(name: str, tensor: Tensor, a: float, b: float, generator: Generator
 def _normal(
     name: str, tensor: Tensor, mean: float, std: float, generator: Generator | None
 ) -> None:
+    _check_floating(name, tensor)
     _check_numbers(name, mean=mean, std=std)
     if not std >= 0:
         raise ArgumentError(f"{name}: expected std of at least 0, got {std}")
@@ -353,6 +360,11 @@ def _check_ndim(name: str, tensor: Tensor, least: int, most: int) -> None:
     if not least <= tensor.ndim <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
         raise ShapeError(f"{name}: expected {wanted} dimensions, got {tensor.shape}")
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not is_floating(tensor.dtype):
+        raise DTypeError(f"{name}: expected a floating-point tensor, got {tensor.dtype.name}")
 
 
 def _check_numbers(name: str, **numbers: Any) -> None:

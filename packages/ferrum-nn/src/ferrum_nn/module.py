@@ -37,6 +37,8 @@ class Module(Hooked, Conversions):
     # What is the module's own affair stands outside __dict__, which is left to the attributes.
     __slots__ = ("__dict__", "__weakref__", "_buffers", "training")
 
+    _optional: tuple[str, ...] = ()  # buffers that a state dict may leave out
+
     training: bool
     _buffers: dict[str, bool]  # by name, whether it is persistent
 
@@ -179,6 +181,14 @@ class Module(Hooked, Conversions):
     register_module = add_module
 
     def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; in the place of a parameter only another one, or None."""
+        if not (value is None or isinstance(value, Parameter)) and isinstance(
+            self.__dict__.get(name), Parameter
+        ):
+            raise OperandError(
+                f"{type(self).__name__}: expected a Parameter or None as {name!r}, which is a "
+                f"parameter, got {type(value).__name__}; copy_() writes into it, under fe.no_grad()"
+            )
         super().__setattr__(name, value)
         if isinstance(value, Buffer):
             self._buffers[name] = value.persistent

@@ -124,6 +124,7 @@ class _NormBase(Module):
     """
 
     _axes: tuple[int, ...] | None = None  # None: 2 at least
+    _optional = ("num_batches_tracked",)  # what PyTorch saved before 0.4.1 has none
 
     def __init__(
         self,

@@ -84,7 +84,8 @@ def load(
         for hook in hooks_of(each, "before_load"):
             hook(each, given, prefix, {}, strict, missing, unexpected, mismatched)
     known = {**places, **extras}
-    missing += [key for key in known if key not in given]
+    optional = {key for key, place in places.items() if place.name in place.owner._optional}
+    missing += [key for key in known if key not in given and key not in optional]
     unexpected += [key for key in given if key not in known]
     found: dict[str, Tensor] = {}
     for key, place in places.items():
