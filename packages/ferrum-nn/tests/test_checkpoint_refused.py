@@ -223,3 +223,36 @@ def test_what_cannot_be_loaded(tmp_path, net):
         nn.load_checkpoint(tmp_path / "file")
     with pytest.raises(OSError):
         save(tmp_path / "file", 1)
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"x", "a\0b"])
+def test_what_is_no_path(folder):
+    for call in (
+        lambda: save(folder, 1, value=1),
+        lambda: nn.load_checkpoint(folder),
+        lambda: nn.list_checkpoints(folder),
+    ):
+        with pytest.raises(fe.FerrumError, match="_checkpoints?: expected a path"):
+            call()
+
+
+def test_rng_is_no_name_for_a_part(tmp_path):
+    with pytest.raises(fe.errors.OperandError, match="True or False as rng, got Linear"):
+        nn.save_checkpoint(tmp_path, step=1, rng=nn.Linear(1, 1))
+    with pytest.raises(fe.errors.OperandError, match="True or False as rng, got Generator"):
+        nn.load_checkpoint(tmp_path, rng=fe.Generator())
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_and_links_that_are_called_like_checkpoints(tmp_path):
+    """A file stays; a link is no checkpoint of its own step, and goes with the old ones."""
+    save(tmp_path, 1, value=1)
+    (tmp_path / "step-00000005").symlink_to(tmp_path / "step-00000001")
+    (tmp_path / "step-00000007").write_text("mine")
+    assert nn.list_checkpoints(tmp_path) == [1]
+    with pytest.warns(RuntimeWarning, match="passed over"):
+        assert nn.load_checkpoint(tmp_path).step == 1
+    save(tmp_path, 7, value=1)
+    save(tmp_path, 9, keep=1, value=1)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["step-00000007", "step-00000009"]
+    assert (tmp_path / "step-00000007").read_text() == "mine"

@@ -72,6 +72,7 @@ def save_checkpoint(
 
     Raises OperandError or ArgumentError for what cannot be saved, OSError where the disk says no.
     """
+    root = _root("save_checkpoint", folder, rng)
     step, keep = _step("save_checkpoint", step), _keep(keep)
     for name in parts:
         if not (name.isidentifier() and name.isascii()):
@@ -79,7 +80,6 @@ def save_checkpoint(
     if len({name.casefold() for name in parts}) < len(parts):
         raise ArgumentError(f"save_checkpoint: {', '.join(parts)}: two names differ in case only")
     state, tensors = _gather(parts, rng)
-    root = Path(folder)
     new = [each for each in (root, *root.parents) if not each.exists()]
     root.mkdir(parents=True, exist_ok=True)
     for each in new:
@@ -98,6 +98,19 @@ def save_checkpoint(
         _sync(root)
         _remove_old(root, path, step, keep)
     return path
+
+
+def _root(where: str, folder: Any, rng: Any = True) -> Path:
+    """Return the folder of checkpoints as a path; checks `rng`, which is no name for a part."""
+    try:
+        root = Path(folder)
+    except TypeError:
+        raise OperandError(f"{where}: expected a path as folder, got {folder!r}") from None
+    if "\0" in str(root):
+        raise ArgumentError(f"{where}: expected a path without NUL as folder, got {folder!r}")
+    if not isinstance(rng, bool):
+        raise OperandError(f"{where}: expected True or False as rng, got {type(rng).__name__}")
+    return root
 
 
 def _step(where: str, step: Any) -> int:
@@ -181,14 +194,17 @@ def _remove_old(root: Path, path: Path, step: int, keep: int | None) -> None:
     """Remove what `path` replaces, and the checkpoints below the highest `keep` that are whole."""
     whole = 1
     for each in reversed(_listed(root)):
-        if each.path == path:
+        if each.path == path or not each.path.is_dir():  # a file of that name is somebody's own
             continue
         if each.step == step or (keep is not None and whole >= keep):
+            if each.path.is_symlink():
+                each.path.unlink()
+                continue
             hidden = _hidden(root)
             each.path.rename(hidden)  # so that nobody ever sees half of one
             shutil.rmtree(hidden, ignore_errors=True)
         elif keep is not None:
-            whole += _is_whole(each.path)
+            whole += _is_whole(each)
 
 
 # ---- listing
@@ -216,19 +232,22 @@ def _listed(root: Path) -> list[_Place]:
 def list_checkpoints(folder: str | os.PathLike[str]) -> list[int]:
     """Return the steps of the checkpoints in `folder` in their order; none if it does not exist.
 
-    Left out are those whose manifest is damaged, and those with a file missing or of another size.
+    Left out are those whose manifest is damaged or of another step, and those with a file missing
+    or of another size.
     """
-    return sorted({each.step for each in _listed(Path(folder)) if _is_whole(each.path)})
+    root = _root("list_checkpoints", folder)
+    return sorted({each.step for each in _listed(root) if _is_whole(each)})
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(place: _Place) -> bool:
     """Return whether the manifest is undamaged, and all files are there and as long as it says."""
     try:
-        for name, (size, _) in manifest.read(path).files.items():
-            manifest.check_size(path / name, size)
+        found = manifest.read(place.path)
+        for name, (size, _) in found.files.items():
+            manifest.check_size(place.path / name, size)
     except (CheckpointError, OSError):
         return False
-    return True
+    return found.step == place.step
 
 
 # ---- loading
@@ -251,13 +270,14 @@ def load_checkpoint(
     Raises ArgumentError for a part that was not saved, and what `load_state_dict` raises; the parts
     before that one have then been loaded.
     """
+    root = _root("load_checkpoint", folder, rng)
     for name, part in parts.items():
         if not (part is None or isinstance(part, Generator) or hasattr(part, "load_state_dict")):
             raise OperandError(
                 f"load_checkpoint: {name}: expected an object with load_state_dict, got "
                 f"{type(part).__name__}; values are in the result's `values`"
             )
-    found = _last_good(Path(folder), None if step is None else _step("load_checkpoint", step))
+    found = _last_good(root, None if step is None else _step("load_checkpoint", step))
     values = found.values
     wanted = {name: part for name, part in parts.items() if part is not None}
     absent = [name for name in wanted if name not in values]
