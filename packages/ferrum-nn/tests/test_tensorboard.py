@@ -226,7 +226,7 @@ def test_what_was_added_is_in_the_file_after_flush_or_in_time(tmp_path):
     assert len(events(tmp_path)) == 1
     writer.close()
     writer.close()
-    at_once = SummaryWriter(tmp_path / "b", flush_secs=-1)
+    at_once = SummaryWriter(tmp_path / "b", flush_secs=0)
     at_once.add_scalar("x", 1)
     assert len(events(tmp_path / "b")) == 1
     at_once.close()
@@ -263,6 +263,8 @@ def test_each_writer_has_a_file_of_its_own(tmp_path, monkeypatch):
         (ShapeError, "expected 1, 3 or 4 channels", "add_image", ("x", np.ones((3, 0, 2)))),
         (DTypeError, "uint8 or floats", "add_image", ("x", np.ones((1, 2, 2), np.int64))),
         (ArgumentError, "as dataformats, got XY", "add_image", ("x", np.ones(2), 0, 0.0, "XY")),
+        (ArgumentError, "a step of 64 bits", "add_scalar", ("x", 1, 2**64)),
+        (OperandError, "expected seconds as walltime", "add_scalar", ("x", 1, 1, "now")),
     ],
 )
 def test_what_cannot_be_added(tmp_path, error, message, method, arguments):
@@ -282,6 +284,25 @@ def test_a_closed_writer_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         SummaryWriter(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"log_dir": 3}, OperandError, "expected a path as log_dir, got 3"),
+        ({"log_dir": "a\0"}, ArgumentError, "expected a path without NUL as log_dir"),
+        ({"comment": 3}, OperandError, "expected a string as comment"),
+        ({"filename_suffix": None}, OperandError, "expected a string as filename_suffix"),
+        ({"filename_suffix": "/a"}, ArgumentError, "the end of a name as filename_suffix"),
+        ({"flush_secs": "x"}, OperandError, "expected seconds as flush_secs, got 'x'"),
+        ({"flush_secs": -1}, ArgumentError, "flush_secs of at least 0, got -1"),
+        ({"flush_secs": float("nan")}, ArgumentError, "flush_secs of at least 0, got nan"),
+    ],
+)
+def test_writers_that_cannot_be_made(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=f"SummaryWriter: .*{message}"):
+        SummaryWriter(**{"log_dir": tmp_path, **arguments})
+    assert not list(tmp_path.iterdir())
 
 
 def test_tensorboard_reads_it(tmp_path):

@@ -34,6 +34,7 @@ from ferrum import Generator, Tensor
 from ferrum.errors import ArgumentError, CheckpointError, OperandError
 from ferrum_nn import manifest, plain
 from ferrum_nn.manifest import Manifest, fault
+from ferrum_nn.paths import path_of
 
 _FOLDER = re.compile(r"step-(\d{8,18})(?:-(\d{1,9}))?", re.ASCII)
 _HIDDEN = re.compile(r"\.ferrum-[0-9a-f]{16}\.tmp", re.ASCII)
@@ -102,15 +103,9 @@ def save_checkpoint(
 
 def _root(where: str, folder: Any, rng: Any = True) -> Path:
     """Return the folder of checkpoints as a path; checks `rng`, which is no name for a part."""
-    try:
-        root = Path(folder)
-    except TypeError:
-        raise OperandError(f"{where}: expected a path as folder, got {folder!r}") from None
-    if "\0" in str(root):
-        raise ArgumentError(f"{where}: expected a path without NUL as folder, got {folder!r}")
     if not isinstance(rng, bool):
         raise OperandError(f"{where}: expected True or False as rng, got {type(rng).__name__}")
-    return root
+    return path_of(where, "folder", folder)
 
 
 def _step(where: str, step: Any) -> int:

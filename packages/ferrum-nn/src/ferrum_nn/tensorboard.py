@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from ferrum import Tensor
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
+from ferrum_nn.paths import path_of
 
 Array = npt.NDArray[Any]
 
@@ -49,13 +50,26 @@ class SummaryWriter:
         flush_secs: float = 120,
         filename_suffix: str = "",
     ) -> None:
+        for name, text in (("comment", comment), ("filename_suffix", filename_suffix)):
+            if not isinstance(text, str):
+                raise OperandError(f"SummaryWriter: expected a string as {name}, got {text!r}")
+        if {os.sep, os.altsep, "\0"} & {*filename_suffix}:
+            raise ArgumentError(
+                f"SummaryWriter: expected the end of a name as filename_suffix, got "
+                f"{filename_suffix!r}"
+            )
+        if not _seconds("SummaryWriter", "flush_secs", flush_secs) >= 0:
+            raise ArgumentError(
+                f"SummaryWriter: expected flush_secs of at least 0, got {flush_secs}"
+            )
         if log_dir is None:
             stamp = datetime.now().strftime("%b%d_%H-%M-%S")
             log_dir = Path("runs") / f"{stamp}_{socket.gethostname()}{comment}"
+        folder = path_of("SummaryWriter", "log_dir", log_dir)
         self.log_dir = str(log_dir)
         self.flush_secs = flush_secs
         self._lock = threading.Lock()
-        self._file = _new_file(Path(log_dir), filename_suffix)
+        self._file = _new_file(folder, filename_suffix)
         self._flushed = time.monotonic()
         self._others: dict[str, SummaryWriter] = {}
         self._event(_text(3, "brain.Event:2"), None, None)
@@ -185,6 +199,10 @@ class SummaryWriter:
             raise OperandError(f"{where}: expected a string as tag, got {type(tag).__name__}")
         if step is not None and not isinstance(step, (int, np.integer)):
             raise OperandError(f"{where}: expected an integer as step, got {type(step).__name__}")
+        if not -(2**63) <= (step or 0) < 2**63:
+            raise ArgumentError(f"{where}: expected a step of 64 bits, got {step}")
+        if walltime is not None:
+            _seconds(where, "walltime", walltime)
         self._event(_message(5, _message(1, _text(1, tag + suffix) + value)), step, walltime)
 
     def _event(self, what: bytes, step: int | None, walltime: float | None) -> None:
@@ -195,9 +213,15 @@ class SummaryWriter:
         with self._lock:
             self._check_open()
             self._file.write(record)
-            if time.monotonic() - self._flushed > self.flush_secs:
+            if time.monotonic() - self._flushed >= self.flush_secs:
                 self._file.flush()
                 self._flushed = time.monotonic()
+
+
+def _seconds(where: str, name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise OperandError(f"{where}: expected seconds as {name}, got {value!r}")
+    return value
 
 
 def _new_file(folder: Path, suffix: str) -> BinaryIO:

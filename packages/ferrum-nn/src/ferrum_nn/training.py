@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from ferrum import Tensor, no_grad
 from ferrum.errors import ArgumentError, OperandError
+from ferrum_nn.containers import module_of
 from ferrum_nn.metrics import MeanLoss, Metric
 from ferrum_nn.module import Module
 from ferrum_nn.optim.optimizer import Optimizer
@@ -63,16 +64,10 @@ def fit(
     `progress` shows a bar, where tqdm is installed (`pip install "ferrum-nn[progress]"`), or else a
     line for each epoch, on stderr. The model is left in the mode of `train()`.
     """
-    metrics = _checked(metrics)
-    if isinstance(epochs, bool) or not isinstance(epochs, int):
-        raise OperandError(f"fit: expected an integer as epochs, got {epochs!r}")
-    wants_loss = scheduler is not None and _wants_loss(scheduler)
-    if optimizer.needs_closure and clip_grad_norm is not None:
-        raise ArgumentError(
-            f"fit: expected no clip_grad_norm with {type(optimizer).__name__}, which goes by how "
-            f"the gradient changes, got {clip_grad_norm!r}"
-        )
-    listed = list(callbacks)
+    loaders = (loader,) if validation is None else (loader, validation)
+    metrics = _checked(model, loss, metrics, *loaders)
+    _check_plan(optimizer, epochs, start, scheduler, clip_grad_norm, writer)
+    listed = _functions(callbacks)
     history: dict[str, list[float]] = {}
     model.train()
     for epoch in range(start, epochs):
@@ -84,11 +79,8 @@ def fit(
                 row |= {f"val_{name}": value for name, value in measured.items()}
             bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()})
         if scheduler is not None:
-            scheduler.step(*[row.get("val_loss", row["loss"])] if wants_loss else [])
-        for name, value in row.items():
-            history.setdefault(name, []).append(value)
-            if writer is not None:
-                writer.add_scalar(name, value, epoch)
+            scheduler.step(*[row.get("val_loss", row["loss"])] if _wants_loss(scheduler) else [])
+        _note(history, row, epoch, writer)
         answers = [callback(epoch, row) for callback in listed]
         if any(answer is True for answer in answers):
             break
@@ -102,7 +94,7 @@ def evaluate(
 
     It is measured as `eval()` leaves it, without gradients; each module has its mode again after.
     """
-    metrics = _checked(metrics)
+    metrics = _checked(model, loss, metrics, loader)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -138,6 +130,10 @@ def _pass(
         value = loss(output, target)
         mean.update(value, target.shape[0] if isinstance(target, Tensor) and target.shape else 1)
         if learn is not None:
+            if not isinstance(value, Tensor):
+                raise OperandError(
+                    f"fit: expected the loss to return a tensor, got {type(value).__name__}"
+                )
             learn(value, again, mean)
         for metric in metrics.values():
             metric.update(output, target)
@@ -171,8 +167,31 @@ def _learning(
     return learn
 
 
-def _checked(metrics: Metrics | None) -> Metrics:
+def _note(
+    history: dict[str, list[float]], row: Row, epoch: int, writer: SummaryWriter | None
+) -> None:
+    """Add a row to the history, and to what TensorBoard shows."""
+    for name, value in row.items():
+        history.setdefault(name, []).append(value)
+        if writer is not None:
+            writer.add_scalar(name, value, epoch)
+
+
+# ---- what arguments must be
+
+
+def _checked(model: Any, loss: Any, metrics: Any, *loaders: Any) -> Metrics:
+    module_of("fit, evaluate", model)
+    if not callable(loss):
+        raise OperandError(f"fit, evaluate: expected a function as loss, got {loss!r}")
+    for each in loaders:
+        if not (isinstance(each, Iterable) or hasattr(type(each), "__getitem__")):
+            raise OperandError(
+                f"fit, evaluate: expected something to iterate as loader, got {type(each).__name__}"
+            )
     found = {} if metrics is None else metrics
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise OperandError(f"fit, evaluate: expected a dict by name as metrics, got {metrics!r}")
     for name, metric in found.items():
         if not isinstance(metric, Metric):
             raise OperandError(
@@ -181,6 +200,35 @@ def _checked(metrics: Metrics | None) -> Metrics:
         if name in ("loss", "lr") or name.startswith("val_"):
             raise ArgumentError(f"fit, evaluate: expected another name for a metric than {name!r}")
     return found
+
+
+def _check_plan(
+    optimizer: Any, epochs: Any, start: Any, scheduler: Any, clip_grad_norm: Any, writer: Any
+) -> None:
+    for name, value in (("epochs", epochs), ("start", start)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise OperandError(f"fit: expected an integer as {name}, got {value!r}")
+        if value < 0:
+            raise ArgumentError(f"fit: expected {name} of at least 0, got {value}")
+    if not isinstance(optimizer, Optimizer):
+        raise OperandError(f"fit: expected an Optimizer, got {type(optimizer).__name__}")
+    for name, each, method in (("scheduler", scheduler, "step"), ("writer", writer, "add_scalar")):
+        if each is not None and not callable(getattr(each, method, None)):
+            raise OperandError(
+                f"fit: expected an object with {method}() as {name}, got {type(each).__name__}"
+            )
+    if optimizer.needs_closure and clip_grad_norm is not None:
+        raise ArgumentError(
+            f"fit: expected no clip_grad_norm with {type(optimizer).__name__}, which goes by how "
+            f"the gradient changes, got {clip_grad_norm!r}"
+        )
+
+
+def _functions(callbacks: Any) -> list[Callable[[int, Row], Any]]:
+    listed: list[Any] = list(callbacks) if isinstance(callbacks, Iterable) else [None]
+    if not all(map(callable, listed)):
+        raise OperandError(f"fit: expected functions as callbacks, got {callbacks!r}")
+    return listed
 
 
 def _wants_loss(scheduler: Any) -> bool:

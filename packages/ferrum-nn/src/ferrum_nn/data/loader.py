@@ -90,16 +90,7 @@ class DataLoader:
         persistent_workers: bool = False,
     ) -> None:
         iterable = isinstance(dataset, IterableDataset)
-        if not hasattr(type(dataset), "__getitem__"):
-            raise OperandError(
-                f"DataLoader: expected a data set with __len__ and __getitem__, such as a "
-                f"list, or an IterableDataset, got {type(dataset).__name__}"
-            )
-        for name, function in (("collate_fn", collate_fn), ("worker_init_fn", worker_init_fn)):
-            if function is not None and not callable(function):
-                raise OperandError(f"DataLoader: expected a function as {name}, got {function!r}")
-        if pin_memory:
-            raise UnsupportedError("DataLoader: pin_memory is not there yet; expected False")
+        _check_kinds(dataset, pin_memory, collate_fn=collate_fn, worker_init_fn=worker_init_fn)
         if batch_size is not None:
             batch_size = above_0("DataLoader", batch_size, "batch_size")
         _check_order(iterable, batch_size, shuffle, sampler, batch_sampler, drop_last)
@@ -286,6 +277,19 @@ class _Pass:
 
 
 # ---- what arguments must be
+
+
+def _check_kinds(dataset: Any, pin_memory: Any, **functions: Any) -> None:
+    if not hasattr(type(dataset), "__getitem__"):
+        raise OperandError(
+            f"DataLoader: expected a data set with __len__ and __getitem__, such as a list, or an "
+            f"IterableDataset, got {type(dataset).__name__}"
+        )
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise OperandError(f"DataLoader: expected a function as {name}, got {function!r}")
+    if pin_memory:
+        raise UnsupportedError("DataLoader: pin_memory is not there yet; expected False")
 
 
 def _check_order(
