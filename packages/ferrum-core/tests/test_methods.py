@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import math
 import numpy as np
 import pytest
 
@@ -419,3 +420,12 @@ def test_values_that_are_added_at_indices_are_broadcast() -> None:
     at = fe.tensor([[0, 1], [1, -1]])
     added = ops.index_put(fe.zeros(4), fe.tensor([1.0, 2.0]), [at], accumulate=True)
     assert added.tolist() == [1.0, 3.0, 0.0, 2.0]
+
+
+def test_the_count_of_a_norm_has_the_gradient_0() -> None:
+    x = fe.tensor([[1.0, 0.0, math.inf], [math.nan, -2.0, 0.0]], requires_grad=True)
+    counts = x.norm(0, 1)
+    assert counts.tolist() == [2, 2]
+    counts.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
