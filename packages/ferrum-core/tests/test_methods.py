@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import math
 import numpy as np
 import pytest
 
@@ -429,3 +429,5 @@ def test_the_count_of_a_norm_has_the_gradient_0() -> None:
     counts.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
+    (count,) = fe.grad((x.norm(0, 1) * fe.tensor([math.inf, 1.0])).sum(), x, create_graph=True)
+    assert count.tolist() == [[0, 0, 0], [0, 0, 0]]

@@ -226,7 +226,7 @@ class Reductions(Elementwise):
         if power == float("-inf"):
             return x.abs().amin(dim, keepdim)
         if power == 0:
-            return choose(x != 0, 1, x * 0).sum(dim, keepdim)  # whose gradient is 0
+            return choose(x != 0, 1, x.sign()).sum(dim, keepdim)  # whose gradient is 0
         if power == 1:
             return x.abs().sum(dim, keepdim)
         powers = root(x.abs(), 1 / power) if 0 < power < 1 else x.abs().pow(power)
