@@ -50,7 +50,8 @@ def test_mse_refuses_to_broadcast():
     with pytest.raises(ShapeError, match=r"mse_loss: expected input and target of one shape"):
         F.mse_loss(fe.zeros(32, 1), fe.zeros(32))
     with pytest.raises(DTypeError, match=r"mse_loss: .*int64"):
-        F.mse_loss(fe.zeros(3), fe.tensor([1, 2, 3]))
+        F.mse_loss(fe.tensor([0, 0, 0]), fe.tensor([1, 2, 3]))
+    assert F.mse_loss(fe.zeros(3), fe.tensor([1, 2, 3]), reduction="sum").item() == 14
     with pytest.raises(OperandError):
         F.mse_loss(fe.zeros(3), 1.0)
 
