@@ -11,6 +11,7 @@ import pytest
 
 import ferrum as fe
 from ferrum import ops
+from ferrum.errors import ArgumentError
 
 X = np.array([[0.5, -1.25, 2.0, 0.75], [1.5, 0.25, -0.5, 3.0], [2.25, -3.0, 1.0, -0.125]])
 P = np.abs(X) + 0.013  # positive
@@ -431,3 +432,10 @@ def test_the_count_of_a_norm_has_the_gradient_0() -> None:
     assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
     (count,) = fe.grad((x.norm(0, 1) * fe.tensor([math.inf, 1.0])).sum(), x, create_graph=True)
     assert count.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("correction", ["a", None, float("nan"), float("inf")])
+def test_corrections_that_are_no_number(correction: Any) -> None:
+    with pytest.raises(ArgumentError, match="var: expected a finite number as correction"):
+        fe.ones(3).var(correction=correction)
+    assert fe.ones(3).var(correction=-(10**400)).item() == 0

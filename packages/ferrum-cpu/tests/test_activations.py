@@ -11,7 +11,7 @@ import pytest
 import ferrum as fe
 import ferrum_cpu
 import ferrum_nn.functional as F
-from ferrum.errors import FerrumError
+from ferrum.errors import ArgumentError, FerrumError
 from ferrum_cpu.library import ISAS, ffi, lib
 from ferrum_cpu.library import isa as chosen
 from ferrum_nn import ops
@@ -136,6 +136,11 @@ X = fe.ones(3, device="cpu")
 def test_bad_calls_are_the_rules_to_refuse(call):
     with pytest.raises((FerrumError, TypeError)):
         call()
+
+
+def test_an_approximation_that_is_no_name_is_refused_by_name():
+    with pytest.raises(ArgumentError, match="gelu: "):
+        F.gelu(X, approximate=[])
 
 
 def test_numbers_of_numpy_are_numbers():

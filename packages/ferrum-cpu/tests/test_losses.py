@@ -226,4 +226,8 @@ def test_what_is_not_arrays_is_declined():
         assert kernels.mse_loss(x, bad, reduction="mean") is NotImplemented
         assert kernels.cross_entropy(x, bad, None, **attrs) is NotImplemented
         assert kernels.cross_entropy(bad, np.zeros(2, "i8"), None, **attrs) is NotImplemented
-    assert kernels.mse_loss(x, x, reduction="average") is NotImplemented
+    for bad in ("average", [], None):
+        assert kernels.mse_loss(x, x, reduction=bad) is NotImplemented
+    for bad in (2**63, 1.0):
+        attrs["ignore_index"] = bad
+        assert kernels.cross_entropy(x, np.zeros(2, "i8"), None, **attrs) is NotImplemented

@@ -33,6 +33,7 @@ def train(x=X, mean=M, var=V, *args, **options):
         (lambda: F.layer_norm(X, (3,), "w"), OperandError, "str"),
         (lambda: F.layer_norm(X, (3,), eps="small"), ArgumentError, "eps, got 'small'"),
         (lambda: F.layer_norm(X, (3,), eps=float("nan")), ArgumentError, "eps, got nan"),
+        (lambda: F.layer_norm(X, (3,), eps=10**400), ArgumentError, "a number as eps, got 1000"),
         (lambda: F.rms_norm(None, (3,)), OperandError, "got NoneType"),
         (lambda: F.rms_norm(X, [5]), ShapeError, "normalized_shape"),
         (lambda: F.rms_norm(X, (3,), W[:2]), ShapeError, r"weight of shape \(3,\)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ferrum import ops
@@ -89,7 +90,10 @@ class Reductions(Elementwise):
 
         `unbiased`, PyTorch's older name, means a correction of 1 or 0.
         """
-        corrected = correction if unbiased is None else int(unbiased)
+        given: object = correction if unbiased is None else int(unbiased)
+        if not isinstance(given, int | float) or not -inf < given < inf:
+            raise ArgumentError(f"var: expected a finite number as correction, got {given!r}")
+        corrected = min(max(given, -(2**63)), 2**63)  # beyond it no count makes a difference
         keepdim, axes = flag("var", "keepdim", keepdim), some_axes("var", dim, self.ndim)
         return ops.var(self, axes=axes, correction=corrected, keepdims=keepdim)
 

@@ -69,7 +69,12 @@ def arange(*, start: float, stop: float, step: float, dtype: DType) -> Spec:
     steps = (stop - start) / step
     if not 0 <= steps < inf:
         raise ArgumentError(f"arange: a step of {step} does not lead from {start} to {stop}")
-    return Spec(check_shape("arange", (ceil(steps),)), dtype)
+    count = ceil(steps)
+    last = start + (count - 1) * step
+    fits = is_floating(dtype) or all(-(2**63) <= each < 2**63 for each in (start, last))
+    if count and not fits:
+        raise ArgumentError(f"arange: {start} to {last} does not fit into {dtype.name}")
+    return Spec(check_shape("arange", (count,)), dtype)
 
 
 @arange.samples

@@ -66,13 +66,13 @@ _GELU_BACKWARD = {
 
 def gelu(x: Any, *, approximate: str) -> Any:
     """Return x Φ(x)."""
-    function = _GELU.get(approximate)
+    function = _GELU.get(approximate) if approximate.__class__ is str else None
     return NotImplemented if function is None else function(x)
 
 
 def gelu_backward(g: Any, x: Any, *, approximate: str) -> Any:
     """Return g (Φ(x) + x Φ'(x))."""
-    function = _GELU_BACKWARD.get(approximate)
+    function = _GELU_BACKWARD.get(approximate) if approximate.__class__ is str else None
     return NotImplemented if function is None else function(g, x)
 
 

@@ -18,6 +18,13 @@ _TOTAL = {float16: float32, bfloat16: float32, float32: float32, float64: float6
 _ndarray = np.ndarray
 
 
+def _number_of(reduction: Any, ignore_index: Any = 0) -> int | None:
+    """Return how C knows a reduction; None where it does not take it, or the index."""
+    if reduction.__class__ is not str or ignore_index.__class__ is not int:
+        return None
+    return _REDUCTION.get(reduction) if -(2**63) <= ignore_index < 2**63 else None
+
+
 def _fault(name: str, code: int, scores: Any = None, ignore_index: int = 0) -> Any:
     """Return NotImplemented for a call that C declined; raise what else it says."""
     if code == OUT_OF_RANGE:
@@ -30,7 +37,7 @@ def _fault(name: str, code: int, scores: Any = None, ignore_index: int = 0) -> A
 
 def _value(name: str, kind: int, width: float, input: Any, target: Any, reduction: str) -> Any:
     """Return a loss of two arrays alike, of the kind that csrc/losses.h numbers."""
-    how = _REDUCTION.get(reduction)
+    how = _number_of(reduction)
     if (
         how is None
         or input.__class__ is not _ndarray
@@ -47,7 +54,7 @@ def _slope(
     name: str, kind: int, width: float, g: Any, input: Any, target: Any, reduction: str
 ) -> Any:
     """Return its gradient."""
-    how = _REDUCTION.get(reduction)
+    how = _number_of(reduction)
     if (
         how is None
         or g.__class__ is not _ndarray
@@ -120,7 +127,7 @@ def _total(x: Any, target: Any, weight: Any) -> Any:
 
 def nll_loss(log_probs: Any, target: Any, weight: Any, *, ignore_index: int, reduction: str) -> Any:
     """Return -weight[t] log_probs[t] of the target class t, and the sum of weight[t]."""
-    how = _REDUCTION.get(reduction)
+    how = _number_of(reduction, ignore_index)
     total = _total(log_probs, target, weight)
     if how is None or total is None:
         return NotImplemented
@@ -147,7 +154,7 @@ def cross_entropy(
     reduction: str,
 ) -> Any:
     """Return nll_loss of log_softmax(x), log_softmax(x), and the sum of the targets' weights."""
-    how = _REDUCTION.get(reduction)
+    how = _number_of(reduction, ignore_index)
     total = _total(x, target, weight)
     if how is None or total is None or not 0 <= label_smoothing <= 1:
         return NotImplemented
@@ -179,7 +186,7 @@ def cross_entropy_backward(
     reduction: str,
 ) -> Any:
     """Return the gradient of cross_entropy."""
-    how = _REDUCTION.get(reduction)
+    how = _number_of(reduction, ignore_index)
     if (
         how is None
         or g.__class__ is not _ndarray

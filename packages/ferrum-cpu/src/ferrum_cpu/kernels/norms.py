@@ -20,7 +20,7 @@ def _takes(eps: Any, x: Any, *others: Any) -> bool:
     return (
         x.__class__ is _ndarray
         and x.dtype in _FLOATS
-        and (eps.__class__ is float or eps.__class__ is int)
+        and (eps.__class__ is float or (eps.__class__ is int and abs(eps) < 2**63))
         and eps == eps
         and all(each is None or each.__class__ is _ndarray for each in others)
     )

@@ -67,7 +67,10 @@ def number(name: str, what: str, value: float) -> float:
     """Return the argument `what` of the loss `name` as a float, or raise OperandError."""
     if not isinstance(value, int | float):
         raise OperandError(f"{name}: expected a number as {what}, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentError(f"{name}: {what} is larger than any float64") from None
 
 
 def above_zero(name: str, what: str, value: float) -> float:

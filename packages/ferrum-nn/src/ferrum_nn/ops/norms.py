@@ -7,7 +7,8 @@ float32 numbers, in float32, is off by as much as 5 · 10⁻⁴. Kernels need no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isnan
+from math import inf
+from sys import float_info
 from typing import TYPE_CHECKING
 
 from ferrum import Spec, TensorLike, op
@@ -25,7 +26,7 @@ def check(name: str, x: TensorLike, eps: float) -> None:
     if not is_floating(x.dtype):
         raise DTypeError(f"{name}: expected a floating-point tensor, got {x.dtype.name}")
     number: object = eps
-    if not isinstance(number, (int, float)) or isnan(number):
+    if not isinstance(number, (int, float)) or not (number <= float_info.max or number == inf):
         raise ArgumentError(f"{name}: expected a number as eps, got {eps!r}")
 
 
