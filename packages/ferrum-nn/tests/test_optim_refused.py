@@ -310,3 +310,15 @@ def test_a_gradient_that_does_not_fit_is_refused_before_anything_moves(parameter
     with pytest.raises(DTypeError, match="adam_step: expected grads of the parameter's"):
         nn.optim.Adam([first, second], lr=0.1).step()
     assert first.item() == 1
+
+
+@pytest.mark.parametrize("kind", [nn.optim.SGD, nn.optim.Adam])
+def test_a_parameter_in_memory_that_is_read_only_leaves_all_as_they_were(kind):
+    fixed = np.ones(3, np.float32)
+    fixed.flags.writeable = False
+    parameters = [nn.Parameter(fe.ones(3)), nn.Parameter(fe.from_numpy(fixed))]
+    for each in parameters:
+        each.grad = fe.ones(3)
+    with pytest.raises(ArgumentError, match="read-only"):
+        kind(parameters, lr=0.1).step()
+    assert parameters[0].tolist() == [1, 1, 1]

@@ -112,7 +112,14 @@ def destination(name: str, value: Any) -> Any:
 
 
 def check_writable(name: str, tensor: Tensor, mode: Mode) -> None:
-    """Raise where writing would lose a leaf's gradient, or hit one element of memory twice."""
+    """Raise where writing would lose a leaf's gradient, or hit one element of memory twice.
+
+    And where the memory is read-only: an op that writes several tensors then leaves all as they
+    were.
+    """
+    flags = getattr(tensor.array, "flags", None)  # of arrays like NumPy's
+    if not getattr(flags, "writeable", True):
+        raise ArgumentError(f"{name}: the memory of this tensor is read-only; write to a clone()")
     base = tensor if tensor.view_of is None else tensor.view_of[0]
     if mode.grad and base.edge is not None and isinstance(base.edge.node, Leaf):
         what = "a leaf" if base is tensor else "a view of a leaf"
