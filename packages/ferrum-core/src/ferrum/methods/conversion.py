@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import copy as copying
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -213,7 +212,9 @@ class Conversion(TensorBase):
         out.grad = None if with_grad is None else with_grad.clone()
         memo[id(self)] = out
         if extras := getattr(x, "__dict__", None):  # of a subclass
-            vars(out).update(copying.deepcopy(extras, memo))
+            from copy import deepcopy
+
+            vars(out).update(deepcopy(extras, memo))
         return out
 
 
