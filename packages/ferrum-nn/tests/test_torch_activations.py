@@ -345,3 +345,11 @@ def test_nothing_warns_but_a_missing_dimension():
         warnings.simplefilter("error")
         for name, options in CALLS:
             getattr(F, name)(fe.tensor(values(2, 4, 6)), **options)
+
+
+@pytest.mark.parametrize("x", [0.5, 0.49, 0.51])
+def test_softplus_at_its_threshold(x):
+    one, two = pair(np.array([x]))
+    ours, theirs = F.softplus(one, 2, 1), torch.nn.functional.softplus(two, 2, 1)
+    close(ours, theirs)
+    same_gradients(ours, theirs, [one], [two])

@@ -148,7 +148,8 @@ def softplus_backward(g: TensorLike, x: TensorLike, *, beta: float, threshold: f
 @widely
 def _(g: Tensor, x: Tensor, *, beta: float, threshold: float) -> Tensor:
     t = x * beta
-    return where(t > threshold, g, g * t.sigmoid())
+    kept = where(t < threshold, t, t.detach())  # at the threshold its slope is that above it: 0
+    return where(t > threshold, g, g * kept.sigmoid())
 
 
 # ---- without attributes
