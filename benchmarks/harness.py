@@ -109,19 +109,20 @@ def _calls(work: Work) -> int:
     return calls
 
 
+def plain_environment() -> dict[str, str]:
+    """Return the environment without what chooses OpenBLAS's kernels, but for what is asked."""
+    chosen = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    found = {name: value for name, value in os.environ.items() if name not in chosen}
+    if kept := os.environ.get("FERRUM_BENCHMARK_CORETYPE"):
+        found["OPENBLAS_CORETYPE"] = kept
+    return found
+
+
 class Server:
     """A framework's process."""
 
     def __init__(self, script: str, framework: str, threads: int) -> None:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            # they choose OpenBLAS's kernels, which shall be those that a user gets
-            if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-        }
-        kept = os.environ.get("FERRUM_BENCHMARK_CORETYPE")
-        if kept:
-            environment["OPENBLAS_CORETYPE"] = kept
+        environment = plain_environment()
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(threads)
         command = [sys.executable, script, "--serve", framework, "--threads", str(threads)]
@@ -216,7 +217,7 @@ def environment(threads: int) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")},
+        env=plain_environment(),
     )
     info = json.loads(found.stdout)
     return {
