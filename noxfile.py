@@ -18,11 +18,14 @@ from pathlib import Path
 
 import nox
 
+PYTHONS = ["3.11", "3.12", "3.13"]
+MAIN = PYTHONS[0]  # coverage, slow tests and PyTorch are this one's
+
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_external_run = True
-nox.options.error_on_missing_interpreters = False  # 3.13 is skipped where it is not
+nox.options.error_on_missing_interpreters = False  # 3.12 and 3.13 are skipped where they are not
 nox.options.sessions = [
     "lint",
     "types",
@@ -31,7 +34,8 @@ nox.options.sessions = [
     "build",
     "wheels",
     "oldest",
-    "tests",
+    f"tests-{PYTHONS[0]}",
+    f"tests-{PYTHONS[-1]}",
     "compare",
     "sanitize",
 ]
@@ -42,8 +46,6 @@ PACKAGES = {
 }
 SOURCES = [f"packages/{package}/src" for package in PACKAGES]
 FLOORS = {"ferrum-core": 95}  # percent of branches; every other package 90
-PYTHONS = ["3.11", "3.13"]
-MAIN = PYTHONS[0]  # coverage, slow tests and PyTorch are this one's
 
 PARALLEL = ["-n", "2", "--dist", "worksteal"]
 QUICK = "not serial and not slow and not torch"
@@ -58,7 +60,7 @@ PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 INSTALLED = map(str, sorted(PYENV.glob("versions/3.*/bin")))
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *INSTALLED])
 
-# The oldest versions run on the Python between those of `tests`, so that each has its turn.
+# The oldest versions run on the Python that `tests` leaves out by default: each has its turn.
 BETWEEN = "3.12" if shutil.which("python3.12") else MAIN
 
 each_package = nox.parametrize(

@@ -439,3 +439,4 @@ def test_corrections_that_are_no_number(correction: Any) -> None:
     with pytest.raises(ArgumentError, match="var: expected a finite number as correction"):
         fe.ones(3).var(correction=correction)
     assert fe.ones(3).var(correction=-(10**400)).item() == 0
+    assert fe.tensor([0.0, 2.0]).var(correction=np.int64(1)).item() == 2  # type: ignore[arg-type]

@@ -347,7 +347,7 @@ def test_nothing_warns_but_a_missing_dimension():
             getattr(F, name)(fe.tensor(values(2, 4, 6)), **options)
 
 
-@pytest.mark.parametrize("x", [0.5, 0.49, 0.51])
+@pytest.mark.parametrize("x", [0.5, 0.49, 0.51, np.nan])
 def test_softplus_at_its_threshold(x):
     one, two = pair(np.array([x]))
     ours, theirs = F.softplus(one, 2, 1), torch.nn.functional.softplus(two, 2, 1)

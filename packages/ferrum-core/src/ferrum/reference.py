@@ -118,7 +118,8 @@ def arange(*, start: float, stop: float, step: float, dtype: DType) -> Array:
     """Return start + i * step, computed in float64 or int64."""
     count = math.ceil((stop - start) / step)
     steps = np.arange(count, dtype=np.int64)
-    return np.asarray(start + steps * step).astype(dtype)
+    with np.errstate(over="ignore"):  # what float16 does not hold is infinite
+        return np.asarray(start + steps * step).astype(dtype)
 
 
 def astype(x: Array, *, dtype: DType) -> Array:
@@ -127,13 +128,14 @@ def astype(x: Array, *, dtype: DType) -> Array:
         return np.asarray(x.astype(dtype))
 
 
-def copy_(x: Array, y: Array) -> None:
+def copy_(x: Array, y: Array) -> Any:
     """Write y into x; they may overlap."""
     if not x.flags.writeable:
-        raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
+        return NotImplemented
     with np.errstate(all="ignore"):
         # NumPy looks after overlap, but not where two vectors have strides of one sign
         np.copyto(x, y.copy() if np.may_share_memory(x, y) else y, casting="unsafe")
+    return None
 
 
 def reshape(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, bool]:

@@ -106,7 +106,8 @@ def load_blas() -> str:
 def check_pool_bytes() -> None:
     """Refuse a FERRUM_CPU_POOL_BYTES that is no number of bytes."""
     asked = os.environ.get("FERRUM_CPU_POOL_BYTES", "")
-    if asked and not (asked.isascii() and asked.isdigit() and int(asked) < 2**63):
+    fits = asked.isascii() and asked.isdigit() and len(asked) < 20  # of more, int() may say no
+    if asked and not (fits and int(asked) < 2**63):
         raise PluginError(
             f"ferrum-cpu: expected FERRUM_CPU_POOL_BYTES to be a number of bytes, got {asked!r}",
             mend="unset FERRUM_CPU_POOL_BYTES",

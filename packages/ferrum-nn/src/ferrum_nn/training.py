@@ -67,6 +67,7 @@ def fit(
     loaders = (loader,) if validation is None else (loader, validation)
     metrics = _checked(model, loss, metrics, *loaders)
     _check_plan(optimizer, epochs, start, scheduler, clip_grad_norm, writer)
+    wants_loss = scheduler is not None and _wants_loss(scheduler)
     listed = _functions(callbacks)
     history: dict[str, list[float]] = {}
     model.train()
@@ -79,7 +80,7 @@ def fit(
                 row |= {f"val_{name}": value for name, value in measured.items()}
             bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()})
         if scheduler is not None:
-            scheduler.step(*[row.get("val_loss", row["loss"])] if _wants_loss(scheduler) else [])
+            scheduler.step(*[row.get("val_loss", row["loss"])] if wants_loss else [])
         _note(history, row, epoch, writer)
         answers = [callback(epoch, row) for callback in listed]
         if any(answer is True for answer in answers):

@@ -90,10 +90,14 @@ class Reductions(Elementwise):
 
         `unbiased`, PyTorch's older name, means a correction of 1 or 0.
         """
-        given: object = correction if unbiased is None else int(unbiased)
-        if not isinstance(given, int | float) or not -inf < given < inf:
-            raise ArgumentError(f"var: expected a finite number as correction, got {given!r}")
-        corrected = min(max(given, -(2**63)), 2**63)  # beyond it no count makes a difference
+        corrected = correction if unbiased is None else int(unbiased)
+        try:
+            finite = -inf < corrected < inf
+        except TypeError:
+            finite = False
+        if not finite:
+            raise ArgumentError(f"var: expected a finite number as correction, got {corrected!r}")
+        corrected = min(max(corrected, -(2**63)), 2**63)  # beyond it no count makes a difference
         keepdim, axes = flag("var", "keepdim", keepdim), some_axes("var", dim, self.ndim)
         return ops.var(self, axes=axes, correction=corrected, keepdims=keepdim)
 

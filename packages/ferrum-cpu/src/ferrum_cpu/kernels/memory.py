@@ -11,7 +11,6 @@ import numpy as np
 from ferrum import reference
 from ferrum.backend import Kernel
 from ferrum.dtypes import CATEGORY, DType, bool_
-from ferrum.errors import ArgumentError
 from ferrum_cpu import _front
 from ferrum_cpu.library import NO_MEMORY, lib, refused
 
@@ -36,7 +35,7 @@ def _copied(op: str, x: Any, dtype: DType) -> Any:
 def copy_(x: Any, y: Any) -> Any:
     """Write y, broadcast and cast, into x; they may overlap."""
     if not x.flags.writeable:
-        raise ArgumentError("copy_: the memory of this tensor is read-only; write to a clone()")
+        return NotImplemented
     code = lib.copy_over(id(y), id(x))
     if code == NO_MEMORY:
         return refused("copy_", code)

@@ -37,9 +37,9 @@ def check_floating(name: str, input: Tensor) -> None:
 
 def promoted(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return input and target in the dtype that they are promoted to."""
+    if getattr(input, "dtype", None) is getattr(target, "dtype", None):
+        return input, target  # what are no tensors is the op's to refuse
     check_tensors(name, input, target)
-    if input.dtype is target.dtype:
-        return input, target
     dtype = result_type(input, target)
     return input.to(dtype), target.to(dtype)
 
@@ -64,7 +64,7 @@ def check_broadcasts(name: str, input: Tensor, *others: Tensor | None) -> None:
 
 
 def number(name: str, what: str, value: float) -> float:
-    """Return the argument `what` of the loss `name` as a float, or raise OperandError."""
+    """Return the argument `what` of the function `name` as a float, or raise OperandError."""
     if not isinstance(value, int | float):
         raise OperandError(f"{name}: expected a number as {what}, got {value!r}")
     try:

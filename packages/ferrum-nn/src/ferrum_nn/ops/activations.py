@@ -148,8 +148,8 @@ def softplus_backward(g: TensorLike, x: TensorLike, *, beta: float, threshold: f
 @widely
 def _(g: Tensor, x: Tensor, *, beta: float, threshold: float) -> Tensor:
     t = x * beta
-    kept = where(t < threshold, t, t.detach())  # at the threshold its slope is that above it: 0
-    return where(t > threshold, g, g * kept.sigmoid())
+    bent = where(t == threshold, t.detach(), t)  # there the slope is that above it, 0, as PyTorch's
+    return where(t > threshold, g, g * bent.sigmoid())
 
 
 # ---- without attributes
