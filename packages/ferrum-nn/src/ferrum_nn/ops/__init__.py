@@ -47,6 +47,7 @@ from ferrum_nn.ops.activations_straight import (
     threshold_backward,
 )
 from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
+from ferrum_nn.ops.convolution import convolution, convolution_input, convolution_weight
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
 from ferrum_nn.ops.layers import linear
@@ -86,6 +87,9 @@ __all__ = [
     "bce_with_logits_backward",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
+    "convolution",
+    "convolution_input",
+    "convolution_weight",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
