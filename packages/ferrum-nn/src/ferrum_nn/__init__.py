@@ -39,6 +39,14 @@ from ferrum_nn.activation import (
 from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
+from ferrum_nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from ferrum_nn.distance import CosineSimilarity, PairwiseDistance
 from ferrum_nn.dropout import (
     AlphaDropout,
@@ -76,6 +84,23 @@ from ferrum_nn.margins import (
 )
 from ferrum_nn.module import Module
 from ferrum_nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
+from ferrum_nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from ferrum_nn.parameter import Buffer, Parameter
 from ferrum_nn.parameter_containers import ParameterDict, ParameterList
 from ferrum_nn.sparse import Embedding
@@ -173,6 +198,27 @@ __all__ = [
     "utils",
     "save_checkpoint",
     "tensorboard",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
 ]
 
 __version__ = "1.0.0"

@@ -44,6 +44,14 @@ from ferrum_nn.functional.classification import (
     cross_entropy,
     nll_loss,
 )
+from ferrum_nn.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from ferrum_nn.functional.distances import cosine_similarity, pairwise_distance, pdist
 from ferrum_nn.functional.dropout import (
     alpha_dropout,
@@ -75,6 +83,7 @@ from ferrum_nn.functional.margins import (
     triplet_margin_with_distance_loss,
 )
 from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
+from ferrum_nn.functional.padding import pad
 
 __all__ = [
     "alpha_dropout",
@@ -84,6 +93,12 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu",
     "celu_",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -123,6 +138,7 @@ __all__ = [
     "nll_loss",
     "normalize",
     "one_hot",
+    "pad",
     "pairwise_distance",
     "pdist",
     "poisson_nll_loss",

@@ -67,6 +67,7 @@ from ferrum_nn.ops.losses_elementwise import (
     smooth_l1_loss_backward,
 )
 from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from ferrum_nn.ops.padding import pad
 from ferrum_nn.ops.steps import adam_step, sgd_step
 from ferrum_nn.ops.steps_factors import adafactor_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
@@ -127,6 +128,7 @@ __all__ = [
     "mse_loss_backward",
     "nadam_step",
     "nll_loss",
+    "pad",
     "prelu",
     "prelu_",
     "prelu_backward",
