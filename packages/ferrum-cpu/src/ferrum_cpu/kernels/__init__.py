@@ -5,6 +5,7 @@ from __future__ import annotations
 from ferrum.backend import Kernels, as_kernel
 from ferrum_cpu.kernels import (
     activations,
+    convolution,
     elementwise,
     indexing,
     losses,
@@ -20,6 +21,7 @@ from ferrum_cpu.kernels import (
 
 FAMILIES = (
     activations,
+    convolution,
     elementwise,
     indexing,
     losses,
