@@ -64,10 +64,15 @@ const char *blas_load(const char *path, const char *prefix) {
 
 const char *blas_kernel(void) { return blas.corename ? blas.corename() : NULL; }
 
-static int form_of(const Matrix *x) { return x->column_stride == 1 ? PLAIN : TRANSPOSED; }
+/* An axis of size 1 may have any stride, and then both may be 1. */
+static int form_of(const Matrix *x) {
+    int plain = x->column_stride == 1 && (x->rows == 1 || x->row_stride >= x->columns);
+    return plain ? PLAIN : TRANSPOSED;
+}
 
 static int lead_of(const Matrix *x) {
-    return (int)(x->column_stride == 1 ? x->row_stride : x->column_stride);
+    return (int)(form_of(x) == PLAIN ? larger(x->row_stride, x->columns)
+                                     : larger(x->column_stride, x->rows));
 }
 
 void blas_product(int dtype, const Matrix *a, const Matrix *b, void *out, intptr_t lead, int more) {
