@@ -7,11 +7,11 @@
    on the number of threads. float16 and bfloat16 are computed as float32. */
 #include "elementwise.h"
 #include "convolution.h"
+#include "convolution_job.h"
 #include "gemm.h"
 #include "isa.h"
 
 #include <limits.h>
-#include <stdatomic.h>
 #include <string.h>
 
 /* The most positions of a tile, and about how many rows it has for each; 640 KiB of float32. */
@@ -24,25 +24,10 @@
 /* Multiplications from which threads pay. */
 #define WORTH_THREADS 131072.0
 
-typedef struct {
-    int dtype; /* F32 or F64 */
-    intptr_t size, batch, groups, inner, outer; /* channels of one group */
-    intptr_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
-    intptr_t volume, positions, places; /* of in, out and kernel */
-    int pointwise; /* a position sums what stands at its own place */
-    const char *x, *weight, *g, *bias;
-    char *result;
-    intptr_t tile, tiles, rows, blocks, depth; /* how the work is cut */
-    char *partial;
-    atomic_int code;
-} Job;
-
 /* Positions of a tile that lie in one line of the outer tensor. */
 typedef struct {
     intptr_t image, at[3], count;
 } Segment;
-
-static intptr_t cut_in(intptr_t whole, intptr_t parts) { return (whole + parts - 1) / parts; }
 
 /* The positions of the whole batch from `first` on, as segments; return how many there are. */
 static intptr_t segments_of(const Job *job, intptr_t first, intptr_t columns, Segment *to) {
@@ -208,7 +193,7 @@ static void outer_task(void *context, intptr_t number) {
 }
 
 /* Run tasks, on threads where the whole is worth it. */
-static int run(Job *job, Task task, intptr_t count) {
+int run_convolution(Job *job, Task task, intptr_t count) {
     double work = (double)job->batch * (double)job->groups * (double)job->inner *
                   (double)job->outer * (double)job->places * (double)job->positions;
     if (work >= WORTH_THREADS)
@@ -228,6 +213,8 @@ static void cut_columns(Job *job) {
 }
 
 static int run_outer(Job *job) {
+    if (is_depthwise(job))
+        return run_depthwise_outer(job);
     cut_columns(job);
     intptr_t tiles = job->tiles * (job->positions < SMALL_IMAGE ? 1 : job->batch) * job->groups;
     if (tiles == 0 || job->outer == 0)
@@ -235,7 +222,7 @@ static int run_outer(Job *job) {
     intptr_t parts = larger(1, smaller(TASKS / tiles, job->outer / 64));
     job->rows = cut_in(job->outer, parts);
     job->blocks = cut_in(job->outer, job->rows);
-    return run(job, outer_task, tiles * job->blocks);
+    return run_convolution(job, outer_task, tiles * job->blocks);
 }
 
 /* ---- the inner tensor */
@@ -304,6 +291,8 @@ static void inner_task(void *context, intptr_t number) {
 }
 
 static int run_inner(Job *job) {
+    if (is_depthwise(job))
+        return run_depthwise_inner(job);
     int once = job->stride[0] == 1 && job->stride[1] == 1 && job->stride[2] == 1;
     if (once) {
         char *kernels = pool_take((size_t)(job->groups * job->outer * job->inner * job->places *
@@ -319,7 +308,7 @@ static int run_inner(Job *job) {
     intptr_t wanted = larger(1, TASKS / larger(1, job->batch * job->groups));
     job->depth = larger(1, smaller(DEPTH / larger(1, job->places), cut_in(job->inner, wanted)));
     job->blocks = cut_in(job->inner, job->depth);
-    return run(job, inner_task, job->batch * job->groups * job->blocks);
+    return run_convolution(job, inner_task, job->batch * job->groups * job->blocks);
 }
 
 /* ---- the weight */
@@ -372,6 +361,8 @@ static void weight_task(void *context, intptr_t number) {
 }
 
 static int run_weight(Job *job) {
+    if (is_depthwise(job))
+        return run_depthwise_weight(job);
     intptr_t kernels = job->groups * job->outer * job->inner * job->places;
     cut_columns(job);
     intptr_t tiles = job->tiles * (job->positions < SMALL_IMAGE ? 1 : job->batch);
@@ -386,7 +377,7 @@ static int run_weight(Job *job) {
     job->rows = parts = cut_in(tiles, cut_in(tiles, parts)); /* none of them empty */
     if (parts > 1 && !(job->partial = pool_take((size_t)((parts - 1) * kernels * job->size))))
         return NO_MEMORY;
-    int code = run(job, weight_task, parts * job->blocks * job->groups);
+    int code = run_convolution(job, weight_task, parts * job->blocks * job->groups);
     for (intptr_t part = 1; part < parts && code == OK; part++)
         add_spread(job->dtype, job->result, job->partial + (part - 1) * kernels * job->size, 1,
                    kernels);

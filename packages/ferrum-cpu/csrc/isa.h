@@ -2,6 +2,7 @@
 #ifndef FERRUM_ISA_H
 #define FERRUM_ISA_H
 
+#include "convolution_table.h"
 #include "elementwise.h"
 #include "gemm.h"
 #include "losses_table.h"
@@ -16,6 +17,7 @@ typedef struct {
     const char *name;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
+    Depthwise depthwise;
     Steps steps;
     Losses losses;
     Norms norms;

@@ -27,6 +27,7 @@ typedef double f64;
 #include "loops.h"
 #include "activations_loops.h"
 #include "gemm_loops.h"
+#include "convolution_loops.h"
 #include "losses_loops.h"
 #include "norms_loops.h"
 #include "random_loops.h"
@@ -38,6 +39,7 @@ const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
+    .depthwise = DEPTHWISE_TABLE,
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
     .norms = NORMS_TABLE,
