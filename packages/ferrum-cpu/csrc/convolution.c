@@ -238,8 +238,11 @@ static void turn_over(Job *job, char *to) {
                 const char *from = weight +
                     ((group * job->outer + o) * job->inner + c) * places * size;
                 char *kernel = to + ((group * job->inner + c) * job->outer + o) * places * size;
-                for (intptr_t k = 0; k < places; k++)
-                    memcpy(kernel + (places - 1 - k) * size, from + k * size, (size_t)size);
+                for (intptr_t k = 0, last = places - 1; k < places; k++)
+                    if (size == 4)
+                        ((uint32_t *)kernel)[last - k] = ((const uint32_t *)from)[k];
+                    else
+                        ((uint64_t *)kernel)[last - k] = ((const uint64_t *)from)[k];
             }
     job->weight = to;
     job->x = job->g;

@@ -12,6 +12,8 @@
 /* Elements after a plane that a vector may read. */
 #define SLACK 64
 #define MOST_TAPS 1024
+/* About how many elements a task computes. */
+#define GRAIN 16384
 
 int is_depthwise(const Job *job) {
     return job->inner == 1 && job->in[0] == 1 && job->out[0] == 1 && job->kernel[0] == 1 &&
@@ -32,11 +34,10 @@ static Layout layout_of(intptr_t height, intptr_t width, intptr_t s0, intptr_t s
 
 static intptr_t elements_of(const Layout *to) { return to->plane * to->stride[0] * to->stride[1]; }
 
-/* Lay out a plane of rows x columns. */
+/* Lay out a plane of rows x columns, between zeros that are there. */
 static void lay_out(const Layout *to, const char *from, intptr_t rows, intptr_t columns,
                     intptr_t size, char *out) {
     intptr_t s = to->stride[1], b = to->before[1];
-    memset(out, 0, (size_t)(elements_of(to) * size));
     for (intptr_t y = 0; y < rows; y++) {
         intptr_t row = y + to->before[0], phase = row % to->stride[0] * s;
         if (row < 0 || row / to->stride[0] >= to->height)
@@ -93,39 +94,56 @@ static double bias_of(const Job *job, intptr_t channel) {
                              : ((const double *)job->bias)[channel];
 }
 
-static char *room(Job *job, intptr_t elements) {
-    char *memory = pool_take((size_t)((elements + SLACK) * job->size));
-    if (!memory)
+/* Take memory for a task, and set what planes are laid out in to zeros. */
+static char *room(Job *job, intptr_t elements, intptr_t more) {
+    char *memory = pool_take((size_t)((elements + more + SLACK) * job->size));
+    if (memory)
+        memset(memory, 0, (size_t)(elements * job->size));
+    else
         atomic_store(&job->code, NO_MEMORY);
     return memory;
 }
 
-static void outer_plane(void *context, intptr_t number) {
-    Job *job = context;
-    intptr_t size = job->size, channel = number % job->groups, offsets[MOST_TAPS];
-    Layout layout = inner_layout(job);
-    intptr_t n = job->out[1] * layout.width;
-    char *planes = room(job, elements_of(&layout) + n);
-    if (!planes)
-        return;
-    char *sums = planes + elements_of(&layout) * size;
-    inner_offsets(job, &layout, offsets);
-    lay_out(&layout, job->x + number * job->volume * size, job->in[1], job->in[2], size, planes);
+/* Run a task for each few planes, of so many elements, of `count`. */
+static int run_planes(Job *job, Task task, intptr_t count, intptr_t elements) {
+    job->tile = larger(1, smaller(GRAIN / larger(1, elements), cut_in(count, 16)));
+    job->tiles = count;
+    return run_convolution(job, task, cut_in(count, job->tile));
+}
+
+static void outer_plane(const Job *job, intptr_t number, const Layout *layout,
+                        const intptr_t *offsets, char *planes) {
+    intptr_t size = job->size, n = job->out[1] * layout->width;
+    char *sums = planes + elements_of(layout) * size;
+    lay_out(layout, job->x + number * job->volume * size, job->in[1], job->in[2], size, planes);
     for (intptr_t i = 0; i < job->outer; i++) {
-        intptr_t o = channel * job->outer + i;
+        intptr_t o = number % job->groups * job->outer + i;
         char *out = job->result + (number * job->outer + i) * job->positions * size;
         isa->depthwise.taps[job->dtype == F64](sums, planes, offsets,
                                                job->weight + o * job->places * size, job->places,
                                                bias_of(job, o), n);
         for (intptr_t y = 0; y < job->out[1]; y++)
-            memcpy(out + y * job->out[2] * size, sums + y * layout.width * size,
+            memcpy(out + y * job->out[2] * size, sums + y * layout->width * size,
                    (size_t)(job->out[2] * size));
     }
+}
+
+static void outer_planes(void *context, intptr_t task) {
+    Job *job = context;
+    Layout layout = inner_layout(job);
+    intptr_t offsets[MOST_TAPS], end = smaller(job->tiles, (task + 1) * job->tile);
+    char *planes = room(job, elements_of(&layout), job->out[1] * layout.width);
+    if (!planes)
+        return;
+    inner_offsets(job, &layout, offsets);
+    for (intptr_t number = task * job->tile; number < end; number++)
+        outer_plane(job, number, &layout, offsets, planes);
     pool_give(planes);
 }
 
 int run_depthwise_outer(Job *job) {
-    return job->positions ? run_convolution(job, outer_plane, job->batch * job->groups) : OK;
+    intptr_t count = job->batch * job->groups;
+    return job->positions ? run_planes(job, outer_planes, count, job->positions * job->outer) : OK;
 }
 
 /* ---- the inner tensor */
@@ -149,42 +167,68 @@ static intptr_t taps_of(const Job *job, intptr_t group, intptr_t row, intptr_t c
     return found;
 }
 
-static void inner_plane(void *context, intptr_t number) {
-    Job *job = context;
-    intptr_t size = job->size, group = number % job->groups, offsets[MOST_TAPS];
+/* What a task about the inner tensor works with. */
+typedef struct {
+    Layout layout;
+    intptr_t rows, wide; /* of a phase */
+    char *planes, *sums, *weights;
+} Inner;
+
+/* Write a phase of an inner plane. */
+static void spread(const Job *job, const Inner *with, intptr_t row, intptr_t column, char *out) {
     intptr_t s = job->stride[1], t = job->stride[2], p = job->padding[1], q = job->padding[2];
-    intptr_t rows = larger(0, cut_in(job->in[1] + p, s)), wide = larger(0, cut_in(job->in[2] + q, t));
-    Layout layout = layout_of(rows + span(job, 1) + 1, wide + span(job, 2) + 1, 1, 1,
-                              span(job, 1), span(job, 2));
-    intptr_t n = rows * layout.width;
-    char *planes = room(job, layout.plane * job->outer + n + MOST_TAPS);
-    if (!planes)
-        return;
-    char *sums = planes + layout.plane * job->outer * size, *weights = sums + n * size;
-    char *out = job->result + number * job->volume * size;
+    intptr_t from = cut_in(larger(0, q - column), t), columns = job->in[2];
+    for (intptr_t y = 0; y < with->rows; y++) {
+        intptr_t iy = y * s + row - p, ix = from * t + column - q;
+        if (iy < 0 || iy >= job->in[1])
+            continue;
+        const char *sums = with->sums + (y * with->layout.width + from) * job->size;
+        char *line = out + iy * columns * job->size;
+        if (job->size == 4)
+            for (const uint32_t *each = (const uint32_t *)sums; ix < columns; ix += t)
+                ((uint32_t *)line)[ix] = *each++;
+        else
+            for (const uint64_t *each = (const uint64_t *)sums; ix < columns; ix += t)
+                ((uint64_t *)line)[ix] = *each++;
+    }
+}
+
+static void inner_plane(const Job *job, intptr_t number, const Inner *with) {
+    intptr_t size = job->size, group = number % job->groups, offsets[MOST_TAPS];
     for (intptr_t i = 0; i < job->outer; i++)
-        lay_out(&layout, job->g + (number * job->outer + i) * job->positions * size, job->out[1],
-                job->out[2], size, planes + i * layout.plane * size);
-    for (intptr_t row = 0; row < s; row++)
-        for (intptr_t column = 0; column < t; column++) {
-            intptr_t taps = taps_of(job, group, row, column, &layout, offsets, weights);
-            isa->depthwise.taps[job->dtype == F64](sums, planes, offsets, weights, taps,
-                                                   bias_of(job, group), n);
-            for (intptr_t y = 0; y < rows; y++) {
-                intptr_t iy = y * s + row - p;
-                for (intptr_t x = 0; x < wide && iy >= 0 && iy < job->in[1]; x++) {
-                    intptr_t ix = x * t + column - q;
-                    if (ix >= 0 && ix < job->in[2])
-                        memcpy(out + (iy * job->in[2] + ix) * size,
-                               sums + (y * layout.width + x) * size, (size_t)size);
-                }
-            }
+        lay_out(&with->layout, job->g + (number * job->outer + i) * job->positions * size,
+                job->out[1], job->out[2], size, with->planes + i * with->layout.plane * size);
+    for (intptr_t row = 0; row < job->stride[1]; row++)
+        for (intptr_t column = 0; column < job->stride[2]; column++) {
+            intptr_t taps = taps_of(job, group, row, column, &with->layout, offsets, with->weights);
+            isa->depthwise.taps[job->dtype == F64](with->sums, with->planes, offsets, with->weights,
+                                                   taps, bias_of(job, group),
+                                                   with->rows * with->layout.width);
+            spread(job, with, row, column, job->result + number * job->volume * size);
         }
-    pool_give(planes);
+}
+
+static void inner_planes(void *context, intptr_t task) {
+    Job *job = context;
+    Inner with = {.rows = cut_in(job->in[1] + job->padding[1], job->stride[1]),
+                  .wide = cut_in(job->in[2] + job->padding[2], job->stride[2])};
+    intptr_t end = smaller(job->tiles, (task + 1) * job->tile);
+    with.layout = layout_of(with.rows + span(job, 1) + 1, with.wide + span(job, 2) + 1, 1, 1,
+                            span(job, 1), span(job, 2));
+    intptr_t elements = with.layout.plane * job->outer, n = with.rows * with.layout.width;
+    with.planes = room(job, elements, n + MOST_TAPS);
+    if (!with.planes)
+        return;
+    with.sums = with.planes + elements * job->size;
+    with.weights = with.sums + n * job->size;
+    for (intptr_t number = task * job->tile; number < end; number++)
+        inner_plane(job, number, &with);
+    pool_give(with.planes);
 }
 
 int run_depthwise_inner(Job *job) {
-    return job->volume ? run_convolution(job, inner_plane, job->batch * job->groups) : OK;
+    intptr_t count = job->batch * job->groups;
+    return job->volume ? run_planes(job, inner_planes, count, job->volume) : OK;
 }
 
 /* ---- the weight */
@@ -196,7 +240,7 @@ static void weight_plane(void *context, intptr_t group) {
     Layout like = layout_of(job->out[1], layout.width, 1, 1, 0, 0);
     intptr_t n = job->out[1] * layout.width;
     double sums[MOST_TAPS];
-    char *planes = room(job, elements_of(&layout) + like.plane);
+    char *planes = room(job, elements_of(&layout) + like.plane, 0);
     if (!planes)
         return;
     char *outer = planes + elements_of(&layout) * size;
