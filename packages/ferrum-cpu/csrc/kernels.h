@@ -1,5 +1,5 @@
 /* What Python calls, through cffi: this file is its declaration there too, so it has no
-   preprocessor lines of its own but the guard, which the build strips. */
+   preprocessor lines, not even a guard. */
 
 /* ---- the pool of threads */
 
