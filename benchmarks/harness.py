@@ -57,10 +57,9 @@ def frameworks(threads: int) -> dict[str, Callable[[], Any]]:
 
     def ferrum() -> Any:
         import ferrum as fe
-        import ferrum_cpu
         import ferrum_nn as nn
 
-        ferrum_cpu.set_num_threads(threads)
+        fe.set_num_threads(threads)
         fe.set_default_device("cpu")
         return SimpleNamespace(t=fe, nn=nn, optim=nn.optim)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 import ferrum as fe
-import ferrum_cpu
 
 SOURCE = Path(__file__).with_suffix(".c")
 
@@ -33,7 +32,7 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     sizes = [int(text) for text in sys.argv[1:]] or [256, 512, 1024]
-    ferrum_cpu.set_num_threads(1)
+    fe.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "naive.so"
         subprocess.run(["cc", "-O3", "-shared", "-fPIC", SOURCE, "-o", library], check=True)

@@ -40,13 +40,15 @@ void pool_give(void *block);
 static inline intptr_t smaller(intptr_t a, intptr_t b) { return a < b ? a : b; }
 static inline intptr_t larger(intptr_t a, intptr_t b) { return a > b ? a : b; }
 
-/* The number of elements. */
-static inline intptr_t count_of(const View *x) {
-    intptr_t count = 1;
-    for (int axis = 0; axis < x->axes; axis++)
-        count *= x->shape[axis];
-    return count;
+static inline intptr_t product_of(const intptr_t *sizes, int axes) {
+    intptr_t product = 1;
+    for (int axis = 0; axis < axes; axis++)
+        product *= sizes[axis];
+    return product;
 }
+
+/* The number of elements. */
+static inline intptr_t count_of(const View *x) { return product_of(x->shape, x->axes); }
 
 /* Loops, since an array of no axes may have NULL for its sizes. */
 static inline void copy_sizes(intptr_t *to, const intptr_t *from, int axes) {
@@ -63,6 +65,32 @@ static inline int same_sizes(const intptr_t *a, const intptr_t *b, int axes) {
 
 static inline int same_shape(const View *a, const View *b) {
     return a->axes == b->axes && same_sizes(a->shape, b->shape, a->axes);
+}
+
+/* Broadcast a shape, in place, with another one; return whether they fit. From the last axis on,
+   so that a size is read before another is written there. */
+static inline int broadcast(intptr_t *shape, int *axes, const intptr_t *other, int other_axes) {
+    int most = *axes > other_axes ? *axes : other_axes;
+    for (int i = 1; i <= most; i++) {
+        intptr_t have = i <= *axes ? shape[*axes - i] : 1;
+        intptr_t here = i <= other_axes ? other[other_axes - i] : 1;
+        if (have != here && have != 1 && here != 1)
+            return 0;
+        shape[most - i] = have == 1 ? here : have;
+    }
+    *axes = most;
+    return 1;
+}
+
+/* Fill in the strides of a dense array; return its bytes. */
+static inline intptr_t dense_strides(const intptr_t *shape, int axes, int dtype,
+                                     intptr_t *strides) {
+    intptr_t step = ITEMSIZE[dtype];
+    for (int axis = axes - 1; axis >= 0; axis--) {
+        strides[axis] = step;
+        step *= shape[axis];
+    }
+    return step;
 }
 
 /* Whether every element can be read where it is. */

@@ -31,8 +31,8 @@ static inline f64 turned_f64(f64 r, f64 low, uint64_t turns) {
 }
 
 /* x less its nearest multiple of pi / 2, which is in three parts (Cody and Waite), in float32 of
-   one sign, so that -0 stays what it is. Taking away the
-   first leaves no rounding: what is left has no more bits than a float. */
+   one sign, so that -0 stays what it is. Taking away the first leaves no rounding: what is left has
+   no more bits than a float. */
 static inline f32 wave_f32(f32 x, uint32_t turns) {
     f32 shifted = fma_f32(x, 0x1.45f306p-1f, ROUNDER_f32), k = shifted - ROUNDER_f32;
     f32 r = fma_f32(-k, 0x1.921fb4p0f, x);

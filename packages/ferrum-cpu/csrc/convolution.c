@@ -403,11 +403,8 @@ static int settle(Operand *x, int dtype) {
     x->copy = pool_take((size_t)(count * ITEMSIZE[dtype]) + 1);
     if (!x->copy)
         return NO_MEMORY;
-    intptr_t strides[MAX_AXES], step = ITEMSIZE[dtype];
-    for (int axis = x->view.axes - 1; axis >= 0; axis--) {
-        strides[axis] = step;
-        step *= x->view.shape[axis];
-    }
+    intptr_t strides[MAX_AXES];
+    dense_strides(x->view.shape, x->view.axes, dtype, strides);
     View to = {x->copy, x->view.shape, strides, x->view.axes, dtype};
     int code = convert_view(&x->view, &to);
     x->view.data = x->copy;

@@ -179,12 +179,9 @@ int copy_over(uintptr_t x, uintptr_t out) {
         return OK;
     if (!overlap(&from, &to))
         return copy_view(&from, &to);
-    intptr_t strides[MAX_AXES], step = ITEMSIZE[from.dtype];
-    for (int axis = from.axes - 1; axis >= 0; axis--) {
-        strides[axis] = step;
-        step *= from.shape[axis];
-    }
-    View copy = {pool_take((size_t)step), from.shape, strides, from.axes, from.dtype};
+    intptr_t strides[MAX_AXES];
+    intptr_t bytes = dense_strides(from.shape, from.axes, from.dtype, strides);
+    View copy = {pool_take((size_t)bytes), from.shape, strides, from.axes, from.dtype};
     if (!copy.data)
         return NO_MEMORY;
     int code = copy_view(&from, &copy);
@@ -232,7 +229,7 @@ static void range_chunk(void *context, intptr_t number) {
 
 static int fill_range(Range *range, uintptr_t out) {
     if (!read_array(out, &range->out) || range->out.axes != 1 || !is_dense(&range->out) ||
-        (uintptr_t)range->out.data % ITEMSIZE[range->out.dtype])
+        !is_aligned(&range->out))
         return DECLINED;
     parallel(range_chunk, range, (range->out.shape[0] + 32 * TILE - 1) / (32 * TILE));
     return OK;

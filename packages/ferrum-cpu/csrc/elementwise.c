@@ -32,10 +32,6 @@ static const unsigned char is_heavy[] = {ELEMENTWISE(X)};
 int elementwise_count(void) { return ELEMENTWISE_OPS; }
 const char *elementwise_name(int op) { return op >= 0 && op < ELEMENTWISE_OPS ? names[op] : NULL; }
 int elementwise_inputs(int op) { return inputs_of[op]; }
-int elementwise_has(int op, int dtype) {
-    return op >= 0 && op < ELEMENTWISE_OPS && dtype >= 0 && dtype < DTYPES &&
-           isa->elementwise[op][dtype].loop != NULL;
-}
 
 /* FLAT: dense as a whole. CONSTANT: one element. ROWS: dense along each row. */
 enum { FLAT, CONSTANT, ROWS, SCATTERED };
@@ -54,14 +50,6 @@ typedef struct {
     intptr_t row, count, chunk;
     Operand operand[1 + MAX_INPUTS]; /* the output first */
 } Plan;
-
-/* Lay the strides of x out over the axes of a result that it broadcasts to. */
-static void spread(const View *x, int axes, intptr_t *stride) {
-    int lead = axes - x->axes;
-    for (int axis = 0; axis < axes; axis++)
-        stride[axis] =
-            axis < lead || x->shape[axis - lead] == 1 ? 0 : x->strides[axis - lead];
-}
 
 static void simplify(Plan *plan, const View *out) {
     int kept = 0;
@@ -133,13 +121,9 @@ static void exchange(const Plan *plan, const Operand *x, intptr_t position, intp
     }
 }
 
-typedef struct {
-    _Alignas(64) char stored[TILE * 8], converted[TILE * 8];
-} Buffer;
-
 /* Return the dense elements, in the loop's dtype, of a tile of an input. */
 static const char *load(const Plan *plan, const Operand *x, intptr_t position, intptr_t n,
-                        Buffer *buffer) {
+                        Tile *buffer) {
     const char *dense = buffer->stored;
     if (x->kind == FLAT)
         dense = x->data + position * x->size;
@@ -154,17 +138,17 @@ static const char *load(const Plan *plan, const Operand *x, intptr_t position, i
 }
 
 static void run(const Plan *plan, intptr_t position, intptr_t end) {
-    Buffer buffers[1 + MAX_INPUTS];
+    Tile buffers[1 + MAX_INPUTS];
     const void *in[MAX_INPUTS] = {0};
     const Operand *out = plan->operand;
     int tiled = out->kind > ROWS || out->convert;
     for (int k = 0; k < plan->inputs; k++) {
         const Operand *x = &plan->operand[k + 1];
-        Buffer *buffer = &buffers[k + 1];
+        Tile *buffer = &buffers[k + 1];
         tiled |= x->kind > ROWS || x->kind == CONSTANT || x->convert;
         if (x->kind == CONSTANT) {
             char *to = x->convert ? buffer->stored : buffer->converted;
-            fill(to, x->data, smaller(end - position, TILE), x->size);
+            repeat(to, x->data, smaller(end - position, TILE), x->size);
             if (x->convert)
                 x->convert(buffer->converted, to, smaller(end - position, TILE));
             in[k] = buffer->converted;

@@ -61,22 +61,6 @@ typedef struct {
 
 static const intptr_t NOWHERE[1] = {0};
 
-/* Broadcast the shape of a call with that of one more array; return whether they fit. */
-static int join_shape(Call *call, const View *view) {
-    int axes = view->axes > call->axes ? view->axes : call->axes;
-    intptr_t joint[MAX_AXES];
-    for (int i = 1; i <= axes; i++) {
-        intptr_t have = i <= call->axes ? call->shape[call->axes - i] : 1;
-        intptr_t here = i <= view->axes ? view->shape[view->axes - i] : 1;
-        if (have != here && have != 1 && here != 1)
-            return 0;
-        joint[axes - i] = have == 1 ? here : have;
-    }
-    call->axes = axes;
-    copy_sizes(call->shape, joint, axes);
-    return 1;
-}
-
 /* Put the numbers among the operands into the dtype that the op reads. */
 static int read_numbers(Call *call, int op, PyObject *const *args, int count) {
     const Entry *entry = &(*table->isa)->elementwise[op][call->dtype];
@@ -124,7 +108,7 @@ static int read_operands(Call *call, int op, PyObject *const *args, int count) {
         } else if (view->axes != call->axes ||
                    !same_sizes(view->shape, call->shape, view->axes)) {
             call->dense_alike = 0;
-            if (!join_shape(call, view))
+            if (!broadcast(call->shape, &call->axes, view->shape, view->axes))
                 return 0;
         }
     }
@@ -156,11 +140,9 @@ static int run_short(const Call *call, int op, int count, intptr_t n, void *out)
 }
 
 static int run(const Call *call, int op, const View *out, intptr_t n) {
-    if (n < LONG_CALL)
-        return table->elementwise(op, call->dtype, call->in, out);
-    PyThreadState *state = PyEval_SaveThread();
+    PyThreadState *state = let_go(n);
     int code = table->elementwise(op, call->dtype, call->in, out);
-    PyEval_RestoreThread(state);
+    take_back(state);
     return code;
 }
 

@@ -26,11 +26,27 @@ static inline int whole(PyObject *object, intptr_t *value) {
     return 1;
 }
 
-/* Elements from which other Python threads may run meanwhile. */
-#define LONG_CALL 16384
-
 extern const Table *table;
 extern int bfloat16_number;
+
+/* Fill in the view of an operand; return whether it is an array that kernels know. */
+static inline int read_operand(PyObject *object, View *view) {
+    return PyArray_Check(object) && view_of((PyArrayObject *)object, view, bfloat16_number);
+}
+
+/* Elements, or multiplications, from which other Python threads may run meanwhile. */
+#define LONG_CALL 16384
+
+/* Let other Python threads run during a call of so much work; what `take_back` ends that with. */
+static inline PyThreadState *let_go(intptr_t work) {
+    return work < LONG_CALL ? NULL : PyEval_SaveThread();
+}
+
+static inline void take_back(PyThreadState *state) {
+    if (state)
+        PyEval_RestoreThread(state);
+}
+
 extern PyMethodDef elementwise_methods[], product_methods[], reduce_methods[], view_methods[];
 
 /* Return a new array, dense and not filled; NULL where there is no room, which the error says. */

@@ -18,22 +18,8 @@ static int keywords(PyObject *const *values, PyObject *names, const char *const 
     return 1;
 }
 
-static int read_operand(PyObject *object, View *x) {
-    return PyArray_Check(object) && view_of((PyArrayObject *)object, x, bfloat16_number);
-}
-
 static int read_axis(PyObject *object, const View *x, intptr_t *axis) {
     return whole(object, axis) && *axis >= 0 && *axis < x->axes;
-}
-
-/* Other threads may run while a kernel works on many elements. */
-static PyThreadState *let_go(const View *x) {
-    return count_of(x) < LONG_CALL ? NULL : PyEval_SaveThread();
-}
-
-static void take_back(PyThreadState *state) {
-    if (state)
-        PyEval_RestoreThread(state);
 }
 
 /* The shape of x without the axes that have a bit, or with 1 in their place; return its axes. */
@@ -52,7 +38,7 @@ static PyObject *reduce_into(const char *name, int op, PyObject *array, const Vi
     PyObject *out = new_array(name, axes, shape, reduced_dtype(op, x->dtype));
     if (!out)
         return NULL;
-    PyThreadState *state = let_go(x);
+    PyThreadState *state = let_go(count_of(x));
     int code = table->reduce(op, (uintptr_t)array, (uintptr_t)out, bits, correction);
     take_back(state);
     return finished(name, code, out);
@@ -101,7 +87,7 @@ static PyObject *index_of(const char *name, int least, PyObject *const *args, Py
         new_array(name, shape_without(&x, (uint64_t)1 << axis, keepdims, shape), shape, I64);
     if (!out)
         return NULL;
-    PyThreadState *state = let_go(&x);
+    PyThreadState *state = let_go(count_of(&x));
     int code = table->reduce_index(least, (uintptr_t)args[0], (uintptr_t)out, (int)axis);
     take_back(state);
     return finished(name, code, out);
@@ -133,6 +119,9 @@ static PyObject *kernel_sum_to(PyObject *self, PyObject *const *args, Py_ssize_t
     return reduce_into("sum_to", SUM, args[0], &x, bits, axes, shape, 0);
 }
 
+/* Beside the kinds of softmax. */
+enum { CUMULATIVE_SUM = SOFTMAXES };
+
 /* Run what leaves the shape as it is: the one operand, or the gradient and the result. */
 static PyObject *along(const char *name, int op, int operands, PyObject *const *args,
                        Py_ssize_t count, PyObject *names) {
@@ -140,7 +129,7 @@ static PyObject *along(const char *name, int op, int operands, PyObject *const *
     PyObject *given;
     View x;
     intptr_t axis;
-    int is_sum = op == SOFTMAXES;
+    int is_sum = op == CUMULATIVE_SUM;
     if (count != operands || !read_operand(args[0], &x) || (!is_sum && x.dtype < F16) ||
         !keywords(args + count, names, wanted, 1, &given) || !read_axis(given, &x, &axis) ||
         !PyArray_Check(args[count - 1]))
@@ -149,7 +138,7 @@ static PyObject *along(const char *name, int op, int operands, PyObject *const *
     if (!out)
         return NULL;
     uintptr_t in = (uintptr_t)args[0], to = (uintptr_t)out;
-    PyThreadState *state = let_go(&x);
+    PyThreadState *state = let_go(count_of(&x));
     int code = is_sum ? table->cumulative_sum(in, to, (int)axis)
                : operands == 1
                    ? table->softmax(op == LOG_SOFTMAX, in, to, (int)axis)
@@ -179,7 +168,7 @@ REDUCTION(mean, MEAN)
 REDUCTION(var, VAR)
 INDEX_OF(argmax, 0)
 INDEX_OF(argmin, 1)
-ALONG(cumulative_sum, SOFTMAXES, 1)
+ALONG(cumulative_sum, CUMULATIVE_SUM, 1)
 ALONG(softmax, SOFTMAX, 1)
 ALONG(log_softmax, LOG_SOFTMAX, 1)
 ALONG(softmax_backward, SOFTMAX_BACKWARD, 2)

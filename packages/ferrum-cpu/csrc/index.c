@@ -15,42 +15,20 @@ typedef struct {
     View index[MAX_AXES];
     intptr_t strides[MAX_AXES][MAX_AXES];
     intptr_t size[MAX_AXES], step[MAX_AXES]; /* of the axis that an index picks from */
-    int indices, joint_axes;
+    int indices, joint_axes, rest_axes, lead_axes, axes, dtype, itemsize;
     intptr_t joint_shape[MAX_AXES];
+    intptr_t rest_shape[MAX_AXES], rest_strides[MAX_AXES]; /* of the axes without an index */
+    intptr_t shape[MAX_AXES];                              /* of the result */
     intptr_t leads, joints, trails;
     int64_t *memory, *lead, *joint, *trail; /* offsets in bytes; no `trail` where they are dense */
-    int itemsize;
     atomic_int outside;
 } Picks;
-
-/* Broadcast a shape with another one, in place; return whether they fit. */
-static int join(intptr_t *shape, int *axes, const View *x) {
-    intptr_t joint[MAX_AXES];
-    int most = *axes > x->axes ? *axes : x->axes;
-    for (int i = 1; i <= most; i++) {
-        intptr_t have = i <= *axes ? shape[*axes - i] : 1;
-        intptr_t here = i <= x->axes ? x->shape[x->axes - i] : 1;
-        if (have != here && have != 1 && here != 1)
-            return 0;
-        joint[most - i] = have == 1 ? here : have;
-    }
-    memcpy(shape, joint, (size_t)most * sizeof *joint);
-    *axes = most;
-    return 1;
-}
-
-static intptr_t product(int axes, const intptr_t *shape) {
-    intptr_t count = 1;
-    for (int axis = 0; axis < axes; axis++)
-        count *= shape[axis];
-    return count;
-}
 
 /* Fill in the offsets of all elements of some axes, in row-major order. */
 static void list_offsets(int64_t *to, int axes, const intptr_t *shape, const intptr_t *strides) {
     intptr_t count = 1;
     to[0] = 0;
-    if (product(axes, shape) == 0)
+    if (product_of(shape, axes) == 0)
         return;
     for (int axis = 0; axis < axes; axis++) {
         for (intptr_t i = count - 1; i >= 0; i--) {
@@ -102,57 +80,64 @@ static int lies_inside(const View *index, intptr_t size) {
     return 1;
 }
 
-/* Lay out what `indices` pick from x, whose result has a given shape; OK, or what is wrong. */
-static int read_picks(Picks *picks, const View *x, const uintptr_t *indices, const View *result) {
-    int first = -1, last = -1, rest = 0, axes = 0;
-    intptr_t shape[3 * MAX_AXES], rest_shape[MAX_AXES], rest_strides[MAX_AXES];
-    picks->indices = picks->joint_axes = 0;
+/* Read what `indices` pick from x: the axes, and the shape of the result. Return OK or DECLINED. */
+static int read_picks(Picks *picks, const View *x, const uintptr_t *indices) {
+    int first = -1, last = -1;
+    picks->indices = picks->joint_axes = picks->rest_axes = 0;
+    picks->dtype = x->dtype;
     picks->itemsize = ITEMSIZE[x->dtype];
     for (int axis = 0; axis < x->axes; axis++) {
         View *index = &picks->index[picks->indices];
         if (!indices[axis]) {
-            rest_shape[rest] = x->shape[axis];
-            rest_strides[rest++] = x->strides[axis];
+            picks->rest_shape[picks->rest_axes] = x->shape[axis];
+            picks->rest_strides[picks->rest_axes++] = x->strides[axis];
             continue;
         }
         if (!read_array(indices[axis], index) || index->dtype < U8 || index->dtype > I64 ||
-            !join(picks->joint_shape, &picks->joint_axes, index))
+            !broadcast(picks->joint_shape, &picks->joint_axes, index->shape, index->axes))
             return DECLINED;
         picks->size[picks->indices] = x->shape[axis];
         picks->step[picks->indices++] = x->strides[axis];
         first = first < 0 ? axis : first;
         last = axis;
     }
-    if (first < 0)
+    picks->axes = picks->joint_axes + picks->rest_axes;
+    if (first < 0 || picks->axes > MAX_AXES)
         return DECLINED;
-    int lead = last - first + 1 == picks->indices ? first : 0;
-    memcpy(shape, rest_shape, (size_t)lead * sizeof *shape);
-    memcpy(shape + lead, picks->joint_shape, (size_t)picks->joint_axes * sizeof *shape);
-    memcpy(shape + lead + picks->joint_axes, rest_shape + lead,
-           (size_t)(rest - lead) * sizeof *shape);
-    axes = rest + picks->joint_axes;
-    if (!same_shape(&(View){.shape = shape, .axes = axes}, result))
-        return DECLINED;
-    picks->joints = product(picks->joint_axes, picks->joint_shape);
+    /* The joint shape comes first, unless the indices are neighbours. */
+    int lead = picks->lead_axes = last - first + 1 == picks->indices ? first : 0;
+    copy_sizes(picks->shape, picks->rest_shape, lead);
+    copy_sizes(picks->shape + lead, picks->joint_shape, picks->joint_axes);
+    copy_sizes(picks->shape + lead + picks->joint_axes, picks->rest_shape + lead,
+               picks->rest_axes - lead);
+    return OK;
+}
+
+/* Make the tables of offsets of what was read, in memory of the pool; OK, or what is wrong. */
+static int list_picks(Picks *picks) {
+    int lead = picks->lead_axes, trails = picks->rest_axes - lead;
+    const intptr_t *trail_shape = picks->rest_shape + lead;
+    const intptr_t *trail_strides = picks->rest_strides + lead;
+    picks->leads = product_of(picks->rest_shape, lead);
+    picks->joints = product_of(picks->joint_shape, picks->joint_axes);
+    picks->trails = product_of(trail_shape, trails);
     for (int k = 0; k < picks->indices && picks->joints == 0; k++)
         if (!lies_inside(&picks->index[k], picks->size[k]))
             return OUT_OF_RANGE;
     for (int k = 0; k < picks->indices; k++)
         picks->index[k] = spread_out(&picks->index[k], picks->joint_axes, picks->joint_shape,
                                      picks->strides[k]);
-    picks->leads = product(lead, shape);
-    picks->trails = product(rest - lead, rest_shape + lead);
-    View trail = {x->data, rest_shape + lead, rest_strides + lead, rest - lead, x->dtype};
-    int side_by_side = is_dense(&trail);
     size_t count = (size_t)(picks->leads + picks->joints + picks->trails + 3);
     if (!(picks->memory = pool_take(count * sizeof(int64_t))))
         return NO_MEMORY;
     picks->lead = picks->memory;
     picks->joint = picks->lead + picks->leads + 1;
-    picks->trail = side_by_side ? NULL : picks->joint + picks->joints + 1;
-    list_offsets(picks->lead, lead, rest_shape, rest_strides);
-    if (picks->trail)
-        list_offsets(picks->trail, rest - lead, rest_shape + lead, rest_strides + lead);
+    picks->trail = picks->joint + picks->joints + 1;
+    list_offsets(picks->lead, lead, picks->rest_shape, picks->rest_strides);
+    if (is_dense(&(View){NULL, trail_shape, trail_strides, trails, picks->dtype}))
+        picks->trail = NULL;
+    else
+        list_offsets(picks->trail, trails, trail_shape, trail_strides);
     atomic_store(&picks->outside, 0);
     parallel(join_tile, picks, (picks->joints + TILE - 1) / TILE);
     if (atomic_load(&picks->outside)) {
@@ -216,9 +201,10 @@ int index_pick(uintptr_t array, const uintptr_t *indices, int64_t axes, uintptr_
     View x, out;
     Picks picks;
     if (!read_array(array, &x) || !read_array(result, &out) || axes != x.axes ||
-        out.dtype != x.dtype || !is_dense(&out))
+        out.dtype != x.dtype || !is_dense(&out) || read_picks(&picks, &x, indices) != OK ||
+        out.axes != picks.axes || !same_sizes(out.shape, picks.shape, out.axes))
         return DECLINED;
-    int code = read_picks(&picks, &x, indices, &out);
+    int code = list_picks(&picks);
     if (code != OK)
         return code;
     intptr_t rows = picks.leads * picks.joints, bytes = picks.trails * picks.itemsize;
@@ -306,91 +292,65 @@ static void place_part(void *context, intptr_t i) {
         }
 }
 
-/* A dense view of memory in the shape of x. */
-static View dense_like(const View *x, char *data, int dtype, intptr_t *strides) {
-    intptr_t step = ITEMSIZE[dtype];
-    for (int axis = x->axes - 1; axis >= 0; axis--) {
-        strides[axis] = step;
-        step *= x->shape[axis];
+/* Place all values, in as many parts as there are threads: bits do not depend on how columns are
+   dealt out. */
+static void place_all(Place *call) {
+    const Picks *picks = call->picks;
+    intptr_t parts = picks->leads, bytes = picks->trails * picks->itemsize;
+    intptr_t count = picks->leads * picks->joints * picks->trails;
+    if (!picks->trail && bytes >= 128) {
+        intptr_t most = smaller(threads_get(), bytes / 128);
+        call->width = (picks->trails + most - 1) / most;
+        call->width = (call->width + 15) / 16 * 16;
+        parts = (picks->trails + call->width - 1) / call->width;
     }
-    return (View){data, x->shape, strides, x->axes, dtype};
+    if (count >= 8192)
+        parallel(place_part, call, parts);
+    else
+        for (intptr_t i = 0; i < parts && count; i++)
+            place_part(call, i);
 }
 
-/* The shape of x[indices], as an array of no memory. */
-static int shape_of_picks(const View *x, const uintptr_t *indices, intptr_t *shape, View *out) {
-    intptr_t joint[MAX_AXES], rest[MAX_AXES];
-    int joint_axes = 0, rests = 0, first = -1, last = -1, count = 0;
-    for (int axis = 0; axis < x->axes; axis++) {
-        View index;
-        if (!indices[axis]) {
-            rest[rests++] = x->shape[axis];
-            continue;
-        }
-        if (!read_array(indices[axis], &index) || !join(joint, &joint_axes, &index))
-            return 0;
-        first = first < 0 ? axis : first;
-        last = axis;
-        count++;
-    }
-    int lead = last - first + 1 == count ? first : 0;
-    if (count == 0 || joint_axes + rests > MAX_AXES)
-        return 0;
-    memcpy(shape, rest, (size_t)lead * sizeof *shape);
-    memcpy(shape + lead, joint, (size_t)joint_axes * sizeof *shape);
-    memcpy(shape + lead + joint_axes, rest + lead, (size_t)(rests - lead) * sizeof *shape);
-    *out = (View){NULL, shape, NULL, joint_axes + rests, x->dtype};
-    return 1;
+/* Whether values can be broadcast to what is picked. */
+static int takes(const Picks *picks, const View *values) {
+    intptr_t shape[MAX_AXES];
+    int axes = picks->axes;
+    copy_sizes(shape, picks->shape, axes);
+    return broadcast(shape, &axes, values->shape, values->axes) && axes == picks->axes &&
+           same_sizes(shape, picks->shape, axes);
 }
 
 int index_place(uintptr_t array, uintptr_t of_values, const uintptr_t *indices, int64_t axes,
                 uintptr_t result, int accumulate) {
-    View x, values, out, picked;
-    intptr_t shape[2 * MAX_AXES], strides[MAX_AXES], work_strides[MAX_AXES];
-    intptr_t value_strides[MAX_AXES];
+    View x, values, out;
+    intptr_t dense_stride[MAX_AXES], work_stride[MAX_AXES], wide_stride[MAX_AXES];
     Picks picks;
     if (!read_array(array, &x) || !read_array(of_values, &values) || !read_array(result, &out) ||
         axes != x.axes || out.dtype != x.dtype || values.dtype != x.dtype ||
-        !same_shape(&out, &x) || !is_dense(&out) || !is_aligned(&out) ||
-        !shape_of_picks(&x, indices, shape, &picked) || values.axes > picked.axes)
+        !same_shape(&out, &x) || !is_dense(&out) || !is_aligned(&out))
         return DECLINED;
-    for (int i = 1; i <= values.axes; i++)
-        if (values.shape[values.axes - i] != 1 &&
-            values.shape[values.axes - i] != shape[picked.axes - i])
-            return DECLINED;
+    /* Sums of narrow floats are rounded once, at last. */
     int dtype = accumulate && (x.dtype == F16 || x.dtype == BF16) ? F32 : x.dtype;
-    View work = dense_like(&x, out.data, dtype, work_strides);
-    int code = read_picks(&picks, &work, indices, &picked);
+    View work = {out.data, x.shape, work_stride, x.axes, dtype};
+    intptr_t work_bytes = dense_strides(x.shape, x.axes, dtype, work_stride);
+    if (read_picks(&picks, &work, indices) != OK || !takes(&picks, &values))
+        return DECLINED;
+    int code = list_picks(&picks);
     if (code != OK)
         return code;
-    intptr_t size = ITEMSIZE[dtype], count = picks.leads * picks.joints * picks.trails;
-    View wide = spread_out(&values, picked.axes, shape, value_strides);
-    wide.strides = value_strides;
-    View dense = dense_like(&wide, values.data, dtype, strides);
+    View wide = spread_out(&values, picks.axes, picks.shape, wide_stride);
+    View dense = {values.data, picks.shape, dense_stride, picks.axes, dtype};
+    intptr_t dense_bytes = dense_strides(picks.shape, picks.axes, dtype, dense_stride);
     char *copy = NULL, *scratch = NULL;
     int copied = values.dtype != dtype || !is_dense(&wide) || !is_aligned(&wide);
-    if ((copied && !(dense.data = copy = pool_take((size_t)(count * size)))) ||
-        (dtype != x.dtype && !(work.data = scratch = pool_take((size_t)(count_of(&x) * size)))))
+    if ((copied && !(dense.data = copy = pool_take((size_t)dense_bytes))) ||
+        (dtype != x.dtype && !(work.data = scratch = pool_take((size_t)work_bytes))))
         code = NO_MEMORY;
     if (code == OK) {
         if (copied)
             convert_view(&wide, &dense);
         convert_view(&x, &work);
-        /* Bits do not depend on how columns are dealt out: as few parts as there are threads. */
-        intptr_t parts = picks.leads;
-        Place call = {&picks, dense.data, work.data, 0, accumulate, dtype};
-        if (!picks.trail && picks.trails * size >= 128) {
-            intptr_t most = smaller(threads_get(), picks.trails * size / 128);
-            call.width = (picks.trails + most - 1) / most;
-            call.width = (call.width + 15) / 16 * 16;
-            parts = (picks.trails + call.width - 1) / call.width;
-        }
-        if (!count)
-            parts = 0;
-        if (count < 8192)
-            for (intptr_t i = 0; i < parts; i++)
-                place_part(&call, i);
-        else
-            parallel(place_part, &call, parts);
+        place_all(&(Place){&picks, dense.data, work.data, 0, accumulate, dtype});
         if (scratch)
             convert_view(&work, &out);
     }

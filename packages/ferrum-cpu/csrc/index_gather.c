@@ -171,6 +171,24 @@ static void scatter_part(void *context, intptr_t i) {
     }
 }
 
+/* Cut the work along the longest other axis: elements apart along it never meet. */
+static void scatter_all(Call *call, int axis) {
+    const intptr_t *shape = call->index.shape;
+    intptr_t count = count_of(&call->index);
+    call->split = -1;
+    for (int i = 0; i < call->x.axes; i++)
+        if (i != axis && (call->split < 0 || shape[i] > shape[call->split]))
+            call->split = i;
+    if (call->split < 0 || count < GRAIN) {
+        call->split = axis;
+        call->part = shape[axis];
+    } else {
+        call->part = larger(1, (shape[call->split] + 7) / 8);
+    }
+    if (count)
+        parallel(scatter_part, call, (shape[call->split] + call->part - 1) / call->part);
+}
+
 int scatter_add(uintptr_t array, uintptr_t index, uintptr_t of_src, uintptr_t result, int axis) {
     View x, src, out, work;
     Call call;
@@ -183,11 +201,7 @@ int scatter_add(uintptr_t array, uintptr_t index, uintptr_t of_src, uintptr_t re
     int dtype = x.dtype == F16 || x.dtype == BF16 ? F32 : x.dtype;
     work = out;
     if (dtype != x.dtype) {
-        intptr_t step = ITEMSIZE[dtype];
-        for (int i = x.axes - 1; i >= 0; i--) {
-            strides[i] = step;
-            step *= x.shape[i];
-        }
+        dense_strides(x.shape, x.axes, dtype, strides);
         work = (View){NULL, x.shape, strides, x.axes, dtype};
     }
     if (!read_call(&call, &work, index, axis))
@@ -195,8 +209,7 @@ int scatter_add(uintptr_t array, uintptr_t index, uintptr_t of_src, uintptr_t re
     for (int i = 0; i < x.axes; i++)
         if (call.index.shape[i] > src.shape[i])
             return DECLINED;
-    intptr_t count = count_of(&call.index);
-    parallel(check_chunk, &call, (count + GRAIN - 1) / GRAIN);
+    parallel(check_chunk, &call, (count_of(&call.index) + GRAIN - 1) / GRAIN);
     if (atomic_load(&call.outside))
         return OUT_OF_RANGE;
     if (dtype != x.dtype && !(work.data = scratch = pool_take((size_t)(count_of(&x) * 4))))
@@ -205,20 +218,7 @@ int scatter_add(uintptr_t array, uintptr_t index, uintptr_t of_src, uintptr_t re
     convert_view(&x, &work);
     src.shape = call.index.shape; /* the rest is not read */
     call.src.view = src;
-    /* Elements apart along another axis never meet. */
-    call.split = -1;
-    for (int i = 0; i < x.axes; i++)
-        if (i != axis && (call.split < 0 || call.index.shape[i] > call.index.shape[call.split]))
-            call.split = i;
-    if (call.split < 0 || count < GRAIN) {
-        call.split = axis;
-        call.part = call.index.shape[axis];
-    } else {
-        call.part = larger(1, (call.index.shape[call.split] + 7) / 8);
-    }
-    if (count)
-        parallel(scatter_part, &call,
-                 (call.index.shape[call.split] + call.part - 1) / call.part);
+    scatter_all(&call, axis);
     if (scratch)
         convert_view(&work, &out);
     pool_give(scratch);

@@ -75,7 +75,8 @@ static void sort_chunk(void *context, intptr_t i) {
             place += left % sort->shape[axis] * sort->strides[axis];
             left /= sort->shape[axis];
         }
-        pick(row, place, sort->step, n, ITEMSIZE[sort->dtype]);
+        int size = ITEMSIZE[sort->dtype];
+        move(row, size, place, sort->step, n, size);
         make_keys(row, n, sort->dtype, sort->descending, keys);
         int64_t *to = sort->out + at / sort->inner * sort->inner * n + at % sort->inner;
         int code = sort_keys(keys, sort->inner == 1 ? to : order, n, 0, 8 * ITEMSIZE[sort->dtype]);

@@ -2,39 +2,18 @@
 #ifndef FERRUM_INDEX_WALK_H
 #define FERRUM_INDEX_WALK_H
 
+#include "gather.h"
 #include "isa.h"
-
-#include <string.h>
 
 /* The dtype that a floating-point dtype is computed in; -1 for any other. */
 static inline int compute_of(int dtype) {
     return dtype == F64 ? F64 : dtype == F16 || dtype == BF16 || dtype == F32 ? F32 : -1;
 }
 
-/* Return x with strides of 0 along what it is repeated on to have `axes` axes. */
+/* Return x broadcast to a shape. */
 static inline View spread_out(const View *x, int axes, const intptr_t *shape, intptr_t *strides) {
-    int lead = axes - x->axes;
-    for (int axis = 0; axis < axes; axis++)
-        strides[axis] = axis < lead || x->shape[axis - lead] == 1 ? 0 : x->strides[axis - lead];
+    spread(x, axes, strides);
     return (View){x->data, shape, strides, axes, x->dtype};
-}
-
-/* Copy n elements that lie `stride` bytes apart. */
-static inline void pick(char *to, const char *from, intptr_t stride, intptr_t n, int size) {
-    if (stride == size) {
-        memcpy(to, from, (size_t)(n * size));
-        return;
-    }
-#define PICK(T) \
-    for (intptr_t i = 0; i < n; i++) \
-        memcpy(to + i * (intptr_t)sizeof(T), from + i * stride, sizeof(T));
-    switch (size) {
-    case 1: PICK(uint8_t) break;
-    case 2: PICK(uint16_t) break;
-    case 4: PICK(uint32_t) break;
-    default: PICK(uint64_t)
-    }
-#undef PICK
 }
 
 /* Copy elements position ... position + n - 1 of x, in row-major order, as they are stored. */
@@ -55,7 +34,7 @@ static inline void read_tile(const View *x, intptr_t position, intptr_t n, char 
     }
     for (;;) {
         intptr_t part = smaller(n, x->shape[last] - at[last]);
-        pick(to, from, x->strides[last], part, size);
+        move(to, size, from, x->strides[last], part, size);
         if ((n -= part) == 0)
             return;
         to += part * size;
@@ -75,10 +54,6 @@ typedef struct {
     Convert convert; /* or NULL */
     int in_place;    /* dense: the tile is where it is */
 } Source;
-
-typedef struct {
-    _Alignas(64) char stored[TILE * 8], converted[TILE * 8];
-} Tile;
 
 static inline Source source_of(const View *x, int dtype) {
     return (Source){*x, x->dtype == dtype ? NULL : isa->convert[x->dtype][dtype],

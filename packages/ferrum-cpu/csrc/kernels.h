@@ -1,5 +1,5 @@
 /* What Python calls, through cffi: this file is its declaration there too, so it has no
-   preprocessor lines of its own but the guard, which the build strips. */
+   preprocessor lines, not even a guard. */
 
 /* ---- the pool of threads */
 
@@ -37,8 +37,6 @@ void arrays_init(int bfloat16);
 
 int elementwise_count(void);
 const char *elementwise_name(int op);
-/* Whether the op has a loop for a dtype, by number in the order of csrc/base.h. */
-int elementwise_has(int op, int dtype);
 
 /* The table that the module `_front` works with. */
 uintptr_t front_table(void);

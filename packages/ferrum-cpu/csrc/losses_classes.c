@@ -4,7 +4,6 @@
 
 #include <stdatomic.h>
 
-
 /* Rows that are gathered together where a row's classes are not side by side: neighbours lie in
    the same cache lines. */
 #define BLOCK 16
@@ -279,10 +278,7 @@ static int run(Call *call, const View *w, double *loss, double *total) {
             pool_give(call->losses);
         return NO_MEMORY;
     }
-    if (chunks == 1)
-        run_chunk(call, 0);
-    else
-        parallel(run_chunk, call, chunks);
+    parallel(run_chunk, call, chunks);
     *loss = pairwise(call->losses, chunks);
     *total = pairwise(call->totals, chunks);
     if (chunks > 1)

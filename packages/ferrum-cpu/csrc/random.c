@@ -53,10 +53,7 @@ static void run_chunk(void *context, intptr_t i) {
 }
 
 static void run(Call *call) {
-    if (call->count <= GRAIN)
-        run_chunk(call, 0);
-    else
-        parallel(run_chunk, call, (call->count + GRAIN - 1) / GRAIN);
+    parallel(run_chunk, call, (call->count + GRAIN - 1) / GRAIN);
 }
 
 static int fill(Call *call, uintptr_t array) {

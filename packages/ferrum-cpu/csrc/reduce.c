@@ -391,11 +391,7 @@ static int run(Plan *plan) {
     }
     if (plan->splits == 1) {
         plan->each = larger(1, GRAIN / work);
-        intptr_t tasks = (units + plan->each - 1) / plan->each;
-        if (tasks == 1)
-            task_whole(plan, 0);
-        else
-            parallel(task_whole, plan, tasks);
+        parallel(task_whole, plan, (units + plan->each - 1) / plan->each);
         return OK;
     }
     intptr_t step = 8 * LANES; /* whole groups of rows for the loops */
@@ -416,7 +412,7 @@ static int fits(const View *x, const View *out, uint64_t mask) {
     for (int axis = 0; axis < x->axes; axis++)
         results *= mask >> axis & 1 ? 1 : x->shape[axis];
     return (x->axes == MAX_AXES || mask >> x->axes == 0) && count_of(out) == results &&
-           is_dense(out) && aligned(out->data, 0, ITEMSIZE[out->dtype]);
+           is_dense(out) && is_aligned(out);
 }
 
 int reduce(int op, uintptr_t x_id, uintptr_t out_id, uint64_t axes, double correction) {

@@ -13,6 +13,12 @@
 /* Shorter lines are searched many at a time. */
 #define SHORT 48
 
+/* The best element yet of a line, and where it is; -1 where there is none. */
+typedef struct {
+    int64_t index;
+    char value[8];
+} Best;
+
 typedef struct {
     Lines lines;
     const Reducer *loop;
@@ -20,13 +26,8 @@ typedef struct {
     Convert write;     /* of what is written, or NULL */
     int in_place, direct; /* what is read, and what is written, needs no buffer */
     intptr_t width, across, parts, each;
-    struct Best *best;
+    Best *best; /* by line and part */
 } Plan;
-
-typedef struct Best {
-    int64_t index;
-    char value[8];
-} Best;
 
 /* Return n elements, `step` bytes apart, dense and in the loop's dtype. */
 static const char *dense(const Plan *plan, const char *x, intptr_t step, intptr_t n, char *buffer) {
@@ -186,18 +187,14 @@ static void prepare(Plan *plan, const View *x, const View *out, int axis) {
 static int start(Plan *plan, Task rows) {
     Task task = plan->lines.columns ? task_columns : rows;
     intptr_t units = plan->lines.outer * (plan->lines.columns ? plan->across : 1);
-    intptr_t tasks = (units + plan->each - 1) / plan->each;
-    if (tasks == 1)
-        task(plan, 0);
-    else
-        parallel(task, plan, tasks);
+    parallel(task, plan, (units + plan->each - 1) / plan->each);
     return OK;
 }
 
 int reduce_index(int least, uintptr_t x_id, uintptr_t out_id, int axis) {
     View x, out;
     if (!read_array(x_id, &x) || !read_array(out_id, &out) || out.dtype != I64 || axis < 0 ||
-        axis >= x.axes || x.shape[axis] == 0 || !is_dense(&out) || !aligned(out.data, 0, 8))
+        axis >= x.axes || x.shape[axis] == 0 || !is_dense(&out) || !is_aligned(&out))
         return DECLINED;
     /* The result as an array of the shape of x whose elements are one along the axis. */
     intptr_t strides[MAX_AXES], results = 1;
@@ -207,11 +204,11 @@ int reduce_index(int least, uintptr_t x_id, uintptr_t out_id, int axis) {
     }
     if (count_of(&out) != results)
         return DECLINED;
-    View spread = {out.data, x.shape, strides, x.axes, I64};
+    View like_x = {out.data, x.shape, strides, x.axes, I64};
     Plan plan = {.loop = &isa->reduce[least ? MIN : MAX][x.dtype], .parts = 1};
     if (results == 0)
         return OK;
-    prepare(&plan, &x, &spread, axis);
+    prepare(&plan, &x, &like_x, axis);
     const Lines *lines = &plan.lines;
     if (lines->columns || lines->outer >= 16 || lines->n < 2 * PART)
         return start(&plan, task_search);
@@ -233,12 +230,9 @@ int reduce_index(int least, uintptr_t x_id, uintptr_t out_id, int axis) {
 int cumulative_sum(uintptr_t x_id, uintptr_t out_id, int axis) {
     View x, out;
     if (!read_array(x_id, &x) || !read_array(out_id, &out) || axis < 0 || axis >= x.axes ||
-        x.axes != out.axes || out.dtype != (x.dtype < F16 ? I64 : x.dtype) || !is_dense(&out) ||
-        !aligned(out.data, 0, ITEMSIZE[out.dtype]))
+        !same_shape(&x, &out) || out.dtype != reduced_dtype(SUM, x.dtype) || !is_dense(&out) ||
+        !is_aligned(&out))
         return DECLINED;
-    for (int i = 0; i < x.axes; i++)
-        if (x.shape[i] != out.shape[i])
-            return DECLINED;
     Plan plan = {.loop = &isa->reduce[SUM][x.dtype]};
     if (count_of(&out) == 0)
         return OK;

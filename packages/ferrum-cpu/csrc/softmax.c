@@ -131,25 +131,17 @@ static int run(int op, const View *const *views, int count, int axis) {
     plan.units *= plan.across;
     plan.each = larger(1, GRAIN / (rows * smaller(plan.width, length)));
     intptr_t tasks = (plan.units + plan.each - 1) / plan.each;
-    if (tasks == 1)
-        task(&plan, 0);
-    else
-        parallel(task, &plan, tasks);
+    parallel(task, &plan, tasks);
     return atomic_load(&plan.failed) ? NO_MEMORY : OK;
 }
 
 static int alike(const View *x, const View *out) {
-    if (x->axes != out->axes || x->dtype != out->dtype)
-        return 0;
-    for (int axis = 0; axis < x->axes; axis++)
-        if (x->shape[axis] != out->shape[axis])
-            return 0;
-    return 1;
+    return x->dtype == out->dtype && same_shape(x, out);
 }
 
 static int takes(const View *out, int axis) {
     return out->dtype >= F16 && axis >= 0 && axis < out->axes && is_dense(out) &&
-           aligned(out->data, 0, ITEMSIZE[out->dtype]);
+           is_aligned(out);
 }
 
 int softmax(int logarithm, uintptr_t x_id, uintptr_t out_id, int axis) {

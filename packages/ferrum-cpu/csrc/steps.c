@@ -48,11 +48,7 @@ static void run_chunk(void *context, intptr_t i) {
 }
 
 static void run_all(Move *move) {
-    intptr_t count = count_of(&move->written[0]);
-    if (count <= GRAIN)
-        run(move, 0, count);
-    else
-        parallel(run_chunk, move, (count + GRAIN - 1) / GRAIN);
+    parallel(run_chunk, move, (count_of(&move->written[0]) + GRAIN - 1) / GRAIN);
 }
 
 /* Read an array that is written: dense, and by nobody else's leave. */
@@ -191,23 +187,23 @@ static double function_of(int op, double x) {
     return y;
 }
 
-/* What depends on the step: `count` is that of this one, `number` what else is 0-d in the state. */
-typedef void (*Prepare)(Numbers *with, const Options *options, double count, const View *number);
+/* What depends on the step, whose number is `count`; `product` is NAdam's, 0-d. */
+typedef void (*Prepare)(Numbers *with, const Options *options, double count, const View *product);
 
 static void prepare_nothing(Numbers *with, const Options *options, double count,
-                            const View *number) {
-    (void)with, (void)options, (void)count, (void)number;
+                            const View *product) {
+    (void)with, (void)options, (void)count, (void)product;
 }
 
 static void prepare_adagrad(Numbers *with, const Options *options, double count,
-                            const View *number) {
-    (void)number;
+                            const View *product) {
+    (void)product;
     with->rate = options->lr / ((count - 1) * options->extra + 1);
 }
 
 static void prepare_adamax(Numbers *with, const Options *options, double count,
-                           const View *number) {
-    (void)number;
+                           const View *product) {
+    (void)product;
     with->rate = options->lr / power_less_one(options->beta1, count, F64);
 }
 
@@ -215,20 +211,20 @@ static double momentum_of_nadam(const Options *options, double count) {
     return (1 - function_of(OP_exp, count * (options->extra * log(0.96))) * 0.5) * options->beta1;
 }
 
-static void prepare_nadam(Numbers *with, const Options *options, double count, const View *number) {
+static void prepare_nadam(Numbers *with, const Options *options, double count, const View *product) {
     double now = momentum_of_nadam(options, count), then = momentum_of_nadam(options, count + 1);
-    double product = read_number(number);
-    product = number->dtype == F64 ? product * now : (float)product * (float)now;
-    write_number(number, product);
-    product = read_number(number);
-    with->grad_rate = (1 - now) * options->lr / (1 - product);
-    with->rate = then * options->lr / (1 - product * then);
+    double mu = read_number(product);
+    mu = product->dtype == F64 ? mu * now : (float)mu * (float)now;
+    write_number(product, mu);
+    mu = read_number(product);
+    with->grad_rate = (1 - now) * options->lr / (1 - mu);
+    with->rate = then * options->lr / (1 - mu * then);
     with->root = sqrt(-power_less_one(options->beta2, count, F64));
 }
 
 static void prepare_radam(Numbers *with, const Options *options, double count,
-                          const View *number) {
-    (void)number;
+                          const View *product) {
+    (void)product;
     double longest = 2 / (1 - options->beta2) - 1;
     double less2 = power_less_one(options->beta2, count, F64);
     double length = count * 2 * (less2 + 1) / less2 + longest;
@@ -280,7 +276,7 @@ int kind_step(int kind, const uintptr_t *arrays, int64_t count, int lists, doubl
                           .centered = centered,
                           .maximize = maximize}};
     int zero_d = KINDS[kind].numbers;
-    View numbers[2];
+    View numbers[2]; /* the count of steps, and NAdam's product of momenta */
     if (lists != zero_d + KINDS[kind].others +
                      (kind == STEP_RMSPROP ? (extra > 0) + (centered != 0) : 0))
         return DECLINED;
@@ -295,7 +291,7 @@ int kind_step(int kind, const uintptr_t *arrays, int64_t count, int lists, doubl
             write_number(&numbers[0], numbers[0].dtype == F64 ? step + 1 : (float)step + 1.0f);
             step = read_number(&numbers[0]);
         }
-        KINDS[kind].prepare(&move.with, &options, step, &numbers[zero_d - 1 + !zero_d]);
+        KINDS[kind].prepare(&move.with, &options, step, &numbers[1]);
         move.loop = isa->steps.kinds[kind][move.compute == F64];
         run_all(&move);
     }

@@ -12,7 +12,6 @@ import sys
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum_cpu import get_num_threads
 
 CALLS = 200  # of small work; what moves 10,000 elements is called a tenth as often
 WARM = 60  # calls before, until Python has specialised the code
@@ -85,7 +84,7 @@ def repeat(call, count):
 
 def main():
     """Do all the work, with marks between, and print what it was."""
-    assert get_num_threads() == 1
+    assert fe.get_num_threads() == 1
     gc.disable()
     for name, call, calls in work():
         repeat(call, WARM)

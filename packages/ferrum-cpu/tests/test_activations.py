@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import ferrum as fe
-import ferrum_cpu
 import ferrum_nn.functional as F
 from ferrum.errors import ArgumentError, FerrumError
 from ferrum_cpu.library import ISAS, ffi, lib
@@ -86,15 +85,12 @@ def test_native_forward_and_backward(name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_same_bits_for_any_number_of_threads_and_any_layout(name):
+def test_the_same_bits_for_any_number_of_threads_and_any_layout(name, threads):
     values = np.random.default_rng(2).normal(size=(300, 500)).astype("float32") * 4
-    before, found = fe.get_num_threads(), set()
-    try:
-        for threads in (1, 2, 5):
-            ferrum_cpu.set_num_threads(threads)
-            found.add(b"".join(each.tobytes() for each in both(name, values, "cpu")))
-    finally:
-        ferrum_cpu.set_num_threads(before)
+    found = set()
+    for count in (1, 2, 5):
+        threads(count)
+        found.add(b"".join(each.tobytes() for each in both(name, values, "cpu")))
     assert len(found) == 1
     turned = CALLS[name](fe.tensor(np.asfortranarray(values).T, device="cpu").mT).numpy()
     assert turned.tobytes() == CALLS[name](fe.tensor(values, device="cpu")).numpy().tobytes()

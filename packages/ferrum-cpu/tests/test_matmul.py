@@ -34,13 +34,6 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = ferrum_cpu.get_num_threads()
-    yield
-    ferrum_cpu.set_num_threads(before)
-
-
 def dtype_of(name):
     return np.dtype(getattr(ml_dtypes, name) if name == "bfloat16" else name)
 
@@ -106,12 +99,12 @@ def test_nothing_to_add_up_and_nothing_to_compute(name):
         (1, 90000, 1),
     ],
 )
-def test_threads_do_not_change_a_bit(m, k, n, name):
+def test_threads_do_not_change_a_bit(m, k, n, name, threads):
     a, b = make((m, k), name), make((k, n), name, 1)
-    ferrum_cpu.set_num_threads(1)
+    threads(1)
     alone = _front.matmul(a, b).tobytes()
-    for threads in (2, 3, 7):
-        ferrum_cpu.set_num_threads(threads)
+    for count in (2, 3, 7):
+        threads(count)
         assert _front.matmul(a, b).tobytes() == alone
 
 

@@ -14,6 +14,7 @@ import ferrum_nn as nn
 from ferrum.errors import ArgumentError, OutOfMemoryError
 from ferrum_cpu import _front
 from ferrum_cpu.kernels.memory import arange, astype, concat, copy, copy_, full
+from ferrum_cpu.library import lib
 
 DTYPES = [
     np.dtype(name)
@@ -22,10 +23,8 @@ DTYPES = [
 
 
 @pytest.fixture(autouse=True)
-def _as_before():
-    threads = ferrum_cpu.get_num_threads()
+def _as_before(threads):
     yield
-    ferrum_cpu.set_num_threads(threads)
     ferrum_cpu.set_memory_limit(None)
 
 
@@ -56,9 +55,9 @@ def test_a_copy_into_a_transposed_one():
     np.testing.assert_array_equal(x, y.T)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_copy_the_same(threads):
-    ferrum_cpu.set_num_threads(threads)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_threads_copy_the_same(count, threads):
+    threads(count)
     x = numbers((1000, 700), "f4")
     assert copy(x.T).tobytes() == x.T.tobytes()
     assert astype(x, dtype=np.dtype("f2")).tobytes() == x.astype("f2").tobytes()
@@ -170,17 +169,6 @@ def test_limits_that_are_none(bad):
         ferrum_cpu.set_memory_limit(bad)
 
 
-@pytest.mark.parametrize("bad", [0, -1, 257, "2", 1.0])
-def test_numbers_of_threads_that_are_none(bad):
-    with pytest.raises(ArgumentError, match="set_num_threads: expected 1 to 256 threads"):
-        ferrum_cpu.set_num_threads(bad)
-
-
-def test_threads_are_as_set():
-    ferrum_cpu.set_num_threads(3)
-    assert ferrum_cpu.get_num_threads() == 3
-
-
 def limited_by(text):
     """Return what a process prints whose environment limits the pool, and its last complaint."""
     code = "import ferrum_cpu; print(ferrum_cpu.memory_statistics()['limit'])"
@@ -234,7 +222,7 @@ def test_no_room_names_the_op(name, call):
 
 def test_the_core_sets_the_threads():
     fe.set_num_threads(3)
-    assert fe.get_num_threads() == ferrum_cpu.get_num_threads() == 3
+    assert fe.get_num_threads() == lib.threads_get() == 3
     with pytest.raises(ArgumentError, match="expected 1 to 256 threads, got 257"):
         fe.set_num_threads(257)
     assert fe.get_num_threads() == 3

@@ -14,29 +14,13 @@ from hypothesis import strategies as st
 
 from ferrum.dtypes import DTYPES, FLOATS, bfloat16, bool_, float16, float32, float64
 from ferrum_cpu.kernels.reductions import kernels
-from ferrum_cpu.library import ISAS, ffi, isa, lib
+from ferrum_cpu.library import lib
 
 Array = np.ndarray[Any, Any]
 KERNELS = {name.removeprefix("core."): kernel.function for name, kernel in kernels().items()}
-RUNS = [name for name in ISAS if lib.isa_choose(name.encode()) != ffi.NULL]
-lib.isa_choose(isa.encode())
 
 # Of the absolute values that are added up; results are rounded once, by half of these.
 TOLERANCE = {float16: 2e-3, bfloat16: 2e-2, float32: 5e-7, float64: 1e-14}
-
-
-@pytest.fixture(params=RUNS)
-def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    lib.isa_choose(request.param.encode())
-    yield request.param
-    lib.isa_choose(isa.encode())
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = lib.threads_get()
-    yield lib.threads_set
-    lib.threads_set(before)
 
 
 @st.composite

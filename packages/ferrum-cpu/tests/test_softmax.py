@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,10 @@ from hypothesis import strategies as st
 
 from ferrum.dtypes import FLOATS, bfloat16, float16, float32, float64
 from ferrum_cpu.kernels.softmax import kernels
-from ferrum_cpu.library import ISAS, ffi, isa, lib
 
 Array = np.ndarray[Any, Any]
 KERNELS = {name.removeprefix("core."): kernel.function for name, kernel in kernels().items()}
-RUNS = [name for name in ISAS if lib.isa_choose(name.encode()) != ffi.NULL]
-lib.isa_choose(isa.encode())
 TOLERANCE = {float16: 1e-3, bfloat16: 8e-3, float32: 1e-6, float64: 4e-15}
-
-
-@pytest.fixture(params=RUNS)
-def each_isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    lib.isa_choose(request.param.encode())
-    yield request.param
-    lib.isa_choose(isa.encode())
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = lib.threads_get()
-    yield lib.threads_set
-    lib.threads_set(before)
 
 
 def softmax(x: Array, axis: int) -> Array:

@@ -107,8 +107,8 @@ def test_the_environment_says_how_many_threads():
 SIGNALS = """
 import re
 from pathlib import Path
-import ferrum as fe, ferrum_cpu
-ferrum_cpu.set_num_threads(3)
+import ferrum as fe
+fe.set_num_threads(3)
 x = fe.ones(300, 300)
 x.exp() @ x
 

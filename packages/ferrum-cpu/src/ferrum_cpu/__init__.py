@@ -1,6 +1,7 @@
 """The CPU backend of FERRUM. Installing it is enough: `device="cpu"` loads it.
 
-The functions here ask and set what all tensors of the process share: memory and threads.
+The functions here ask and set what all tensors of the process share: memory. `fe.set_num_threads`
+sets the threads.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ __all__ = [
     "memory_statistics",
     "empty_cache",
     "set_memory_limit",
-    "set_num_threads",
-    "get_num_threads",
 ]
 
 
@@ -56,22 +55,3 @@ def set_memory_limit(limit: int | None) -> None:
             f"set_memory_limit: expected a number of bytes of at least 0, or None, got {limit!r}"
         )
     _library().lib.pool_set_limit(-1 if limit is None else limit)
-
-
-def set_num_threads(threads: int) -> None:
-    """Let kernels use `threads` threads, of which the caller is one; at most 256.
-
-    The default is what OMP_NUM_THREADS says, or the processors that the process may use. Results
-    do not depend on it.
-    """
-    from ferrum.errors import ArgumentError
-
-    asked: object = threads
-    if not (isinstance(asked, int) and 1 <= asked <= 256):
-        raise ArgumentError(f"set_num_threads: expected 1 to 256 threads, got {threads!r}")
-    _library().lib.threads_set(threads)
-
-
-def get_num_threads() -> int:
-    """Return how many threads kernels use, the caller among them."""
-    return int(_library().lib.threads_get())

@@ -7,7 +7,8 @@ from typing import Any
 import numpy.typing as npt
 
 from ferrum.backend import Backend, Kernels
-from ferrum_cpu import get_num_threads, library, set_num_threads
+from ferrum.errors import ArgumentError
+from ferrum_cpu import library, memory_statistics
 from ferrum_cpu.kernels import KERNELS
 
 Array = npt.NDArray[Any]
@@ -37,19 +38,23 @@ class CPU(Backend):
 
     def num_threads(self) -> int:
         """Return how many threads kernels use."""
-        return get_num_threads()
+        return int(library.lib.threads_get())
 
     def set_num_threads(self, threads: int) -> None:
-        """Let kernels use `threads` threads, at most 256."""
-        set_num_threads(threads)
+        """Let kernels use `threads` threads, of which the caller is one; at most 256.
+
+        The default is what OMP_NUM_THREADS says, or the processors that the process may use.
+        """
+        if not 1 <= threads <= 256:
+            raise ArgumentError(f"set_num_threads: expected 1 to 256 threads, got {threads}")
+        library.lib.threads_set(threads)
 
     def info(self) -> dict[str, str]:
         """Return the variant of the kernels, BLAS, threads and the pool."""
-        pool = library.ffi.new("PoolStatistics *")
-        library.lib.pool_statistics(pool)
+        pool = memory_statistics()
         return {
             "isa": library.isa,
             "blas": library.blas,
-            "threads": str(library.lib.threads_get()),
-            "pool": f"{pool.in_use:,} bytes in use, {pool.cached:,} kept, at most {pool.limit:,}",
+            "threads": str(self.num_threads()),
+            "pool": "{in_use:,} bytes in use, {cached:,} kept, at most {limit:,}".format(**pool),
         }

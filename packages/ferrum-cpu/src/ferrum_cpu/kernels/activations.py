@@ -13,36 +13,38 @@ from ferrum.promotion import SCALARS
 from ferrum_cpu import _front
 from ferrum_cpu.kernels.elementwise import NUMBER
 
-# For each op: the C that computes it, in the order of its attributes, which are numbers.
-_WITH_NUMBERS = {
-    "elu": ("elu", ("alpha", "scale", "input_scale")),
-    "elu_backward": ("elu_backward", ("alpha", "scale", "input_scale")),
-    "hardshrink": ("hardshrink", ("lambd",)),
-    "hardtanh": ("hardtanh", ("min_val", "max_val")),
-    "hardtanh_backward": ("hardtanh_backward", ("min_val", "max_val")),
-    "leaky_relu": ("leaky_relu", ("negative_slope",)),
-    "leaky_relu_backward": ("leaky_relu_backward", ("negative_slope",)),
-    "shrink_backward": ("shrink_backward", ("lambd",)),
-    "softplus": ("softplus", ("beta", "threshold")),
-    "softplus_backward": ("softplus_backward", ("beta", "threshold")),
-    "softshrink": ("softshrink", ("lambd",)),
-    "threshold": ("threshold", ("threshold", "value")),
-    "threshold_backward": ("threshold_backward", ("threshold",)),
+# The attributes, which are numbers, in the order in which C takes them.
+_NUMBERS = {
+    "elu": ("alpha", "scale", "input_scale"),
+    "elu_backward": ("alpha", "scale", "input_scale"),
+    "hardshrink": ("lambd",),
+    "hardtanh": ("min_val", "max_val"),
+    "hardtanh_backward": ("min_val", "max_val"),
+    "leaky_relu": ("negative_slope",),
+    "leaky_relu_backward": ("negative_slope",),
+    "shrink_backward": ("lambd",),
+    "softplus": ("beta", "threshold"),
+    "softplus_backward": ("beta", "threshold"),
+    "softshrink": ("lambd",),
+    "threshold": ("threshold", "value"),
+    "threshold_backward": ("threshold",),
 }
-_PLAIN = {
-    "hardsigmoid": "hardsigmoid",
-    "hardsigmoid_backward": "hardsigmoid_backward",
-    "hardswish": "hardswish",
-    "hardswish_backward": "hardswish_backward",
-    "logsigmoid": "logsigmoid",
-    "logsigmoid_backward": "logsigmoid_backward",
-    "mish": "mish",
-    "mish_backward": "mish_backward",
-    "prelu": "leaky_relu",  # its weight in the place of the slope
-    "prelu_backward": "leaky_relu_backward",
-    "silu": "silu",
-    "silu_backward": "silu_backward",
-}
+_PLAIN = (
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "logsigmoid",
+    "logsigmoid_backward",
+    "mish",
+    "mish_backward",
+    "prelu",
+    "prelu_backward",
+    "silu",
+    "silu_backward",
+)
+# The C of ops that is another's: a weight in the place of the slope.
+_ALIKE = {"prelu": "leaky_relu", "prelu_backward": "leaky_relu_backward"}
 _IN_PLACE = (
     "elu",
     "hardsigmoid",
@@ -92,17 +94,17 @@ def with_numbers(function: Callable[..., Any], names: tuple[str, ...]) -> Callab
     return kernel
 
 
+def _kernel(name: str, make: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
+    """Return the kernel that `make`, of `_front`, makes of the op's C."""
+    function = make(NUMBER[_ALIKE.get(name, name)])
+    return with_numbers(function, _NUMBERS[name]) if name in _NUMBERS else function
+
+
 def kernels() -> dict[str, Kernel]:
     """Return the kernels by op name."""
     found: dict[str, Callable[..., Any]] = {"gelu": gelu, "gelu_backward": gelu_backward}
-    for name, of in _PLAIN.items():
-        found[name] = _front.elementwise_kernel(NUMBER[of])
-    for name, (of, numbers) in _WITH_NUMBERS.items():
-        found[name] = with_numbers(_front.elementwise_kernel(NUMBER[of]), numbers)
+    for name in (*_PLAIN, *_NUMBERS):
+        found[name] = _kernel(name, _front.elementwise_kernel)
     for name in _IN_PLACE:
-        if name in _PLAIN:
-            found[f"{name}_"] = _front.in_place_kernel(NUMBER[_PLAIN[name]])
-        else:
-            of, numbers = _WITH_NUMBERS[name]
-            found[f"{name}_"] = with_numbers(_front.in_place_kernel(NUMBER[of]), numbers)
+        found[f"{name}_"] = _kernel(name, _front.in_place_kernel)
     return {f"nn.{name}": Kernel(each, checked=True) for name, each in found.items()}

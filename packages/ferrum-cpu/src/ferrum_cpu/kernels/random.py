@@ -6,10 +6,9 @@ from typing import Any
 
 from ferrum.backend import Kernel
 from ferrum.dtypes import DType, int64
-from ferrum.errors import OutOfMemoryError
 from ferrum.spec import Shape
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib
+from ferrum_cpu.library import lib, refused
 
 _MASK = 2**64 - 1
 
@@ -40,9 +39,7 @@ def randperm(*, n: int, key: tuple[int, int]) -> Any:
     """Return 0 ... n - 1 in random order."""
     out = empty("randperm", (n,), int64)
     code = lib.random_permutation(key[0] & _MASK, key[1] & _MASK, id(out))
-    if code == 2:
-        raise OutOfMemoryError(f"randperm: no room to sort {n:,} draws on 'cpu'")
-    return NotImplemented if code else out
+    return refused("randperm", code) if code else out
 
 
 def kernels() -> dict[str, Kernel]:
