@@ -11,11 +11,9 @@ typedef struct {
     intptr_t size, batch, groups, inner, outer; /* channels of one group */
     intptr_t in[3], out[3], kernel[3], stride[3], padding[3], dilation[3];
     intptr_t volume, positions, places; /* of in, out and kernel */
-    int pointwise; /* a position sums what stands at its own place */
     const char *x, *weight, *g, *bias;
     char *result;
-    intptr_t tile, tiles, rows, blocks, depth; /* how the work is cut */
-    char *partial;
+    intptr_t tile, tiles; /* how depthwise work is cut */
     atomic_int code;
 } Job;
 
@@ -23,8 +21,13 @@ static inline intptr_t cut_in(intptr_t whole, intptr_t parts) {
     return (whole + parts - 1) / parts;
 }
 
-/* Run tasks, on threads where the whole is worth it; OK or NO_MEMORY. */
-int run_convolution(Job *job, Task task, intptr_t count);
+/* Run a task `count` times, on threads where the job is worth it; OK or NO_MEMORY. */
+int run_convolution(Job *job, Task task, void *context, intptr_t count);
+
+/* Compute what a job asks for: OK or NO_MEMORY. */
+int run_outer(Job *job);
+int run_inner(Job *job);
+int run_weight(Job *job);
 
 /* Each channel by itself, over two axes at most: no products of matrices. */
 int is_depthwise(const Job *job);

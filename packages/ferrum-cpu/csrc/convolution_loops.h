@@ -1,67 +1,123 @@
-/* The loops of depthwise convolution; see convolution_table.h. Vectors are those of gemm_loops.h. */
+/* The loops of convolution; see convolution_table.h. */
 
-#define TAPS(T) \
-    static void taps_##T(void *out, const void *in, const intptr_t *offsets, const void *weights, \
-                         intptr_t taps, double first, intptr_t n) { \
-        const T *x = in, *weight = weights; \
-        T *y = out; \
-        part_##T all = PART_##T(LANES_##T); \
-        intptr_t i = 0, lanes = LANES_##T; \
-        for (; i + 4 * lanes <= n; i += 4 * lanes) { \
-            vec_##T a = SET_##T((T)first), b = a, c = a, d = a; \
-            for (intptr_t t = 0; t < taps; t++) { \
-                const T *p = x + offsets[t] + i; \
-                vec_##T w = SET_##T(weight[t]); \
-                a = FMA_##T(w, LOAD_##T(p, all), a); \
-                b = FMA_##T(w, LOAD_##T(p + lanes, all), b); \
-                c = FMA_##T(w, LOAD_##T(p + 2 * lanes, all), c); \
-                d = FMA_##T(w, LOAD_##T(p + 3 * lanes, all), d); \
+/* Rows of a tile that leave registers for a line of the right operand and one element of the left. */
+#if defined(__AVX512F__)
+#define TILE_ROWS 14
+#define WIDE_ROWS(CASE) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+#else
+#define TILE_ROWS 6
+#define WIDE_ROWS(CASE)
+#endif
+#define ALL_ROWS(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) WIDE_ROWS(CASE)
+
+/* `rows` and `vectors`, 1 or 2, are constants where this is inlined; the last vector is a part. */
+#define PRODUCT_OF(T) \
+    static inline __attribute__((always_inline)) void tile_##T( \
+        int rows, int vectors, const T *a, intptr_t group, const T *b, T *out, intptr_t lead, \
+        intptr_t k, part_##T part, const T *bias, int more) { \
+        vec_##T sum[TILE_ROWS][2]; \
+        for (int r = 0; r < rows; r++) \
+            if (more) { \
+                sum[r][vectors - 1] = LOAD_##T(out + r * lead + (vectors - 1) * LANES_##T, part); \
+                if (vectors > 1) \
+                    sum[r][0] = WHOLE_##T(out + r * lead); \
+            } else { \
+                sum[r][0] = sum[r][vectors - 1] = SET_##T(bias ? bias[r] : 0); \
             } \
-            STORE_##T(y + i, all, a); \
-            STORE_##T(y + i + lanes, all, b); \
-            STORE_##T(y + i + 2 * lanes, all, c); \
-            STORE_##T(y + i + 3 * lanes, all, d); \
+        for (; k > 0; k -= GROUP, a += group) \
+            for (intptr_t j = 0, some = smaller(k, GROUP); j < some; j++, b += 2 * LANES_##T) { \
+                vec_##T x = WHOLE_##T(b), y = vectors > 1 ? WHOLE_##T(b + LANES_##T) : x; \
+                for (int r = 0; r < rows; r++) { \
+                    vec_##T factor = SET_##T(a[r * GROUP + j]); \
+                    sum[r][0] = FMA_##T(factor, x, sum[r][0]); \
+                    if (vectors > 1) \
+                        sum[r][1] = FMA_##T(factor, y, sum[r][1]); \
+                } \
+            } \
+        for (int r = 0; r < rows; r++) { \
+            STORE_##T(out + r * lead + (vectors - 1) * LANES_##T, part, sum[r][vectors - 1]); \
+            if (vectors > 1) \
+                PUT_##T(out + r * lead, sum[r][0]); \
         } \
-        for (; i < n; i += lanes) { \
-            part_##T part = PART_##T(smaller(lanes, n - i)); \
-            vec_##T a = SET_##T((T)first); \
-            for (intptr_t t = 0; t < taps; t++) \
-                a = FMA_##T(SET_##T(weight[t]), LOAD_##T(x + offsets[t] + i, part), a); \
-            STORE_##T(y + i, part, a); \
-        } \
-    }
-
-#define TAP_PRODUCTS(T) \
-    static inline double total_##T(vec_##T x) { \
-        T each[LANES_##T]; \
-        double sum = 0; \
-        STORE_##T(each, PART_##T(LANES_##T), x); \
-        for (int i = 0; i < LANES_##T; i++) sum += (double)each[i]; \
-        return sum; \
     } \
-    static void tap_products_##T(double *sums, const void *of_out, const void *in, \
-                                 const intptr_t *offsets, intptr_t taps, intptr_t n) { \
-        const T *g = of_out, *x = in; \
-        intptr_t lanes = LANES_##T; \
-        for (intptr_t t = 0; t < taps; t += 4) { \
-            intptr_t some = smaller(4, taps - t); /* what is missing is the first once more */ \
-            const T *p = x + offsets[t], *q = x + offsets[some > 1 ? t + 1 : t]; \
-            const T *r = x + offsets[some > 2 ? t + 2 : t], *s = x + offsets[some > 3 ? t + 3 : t]; \
-            vec_##T a = SET_##T(0), b = a, c = a, d = a; \
-            for (intptr_t i = 0; i < n; i += lanes) { \
-                part_##T part = PART_##T(smaller(lanes, n - i)); \
-                vec_##T each = LOAD_##T(g + i, part); \
-                a = FMA_##T(each, LOAD_##T(p + i, part), a); \
-                b = FMA_##T(each, LOAD_##T(q + i, part), b); \
-                c = FMA_##T(each, LOAD_##T(r + i, part), c); \
-                d = FMA_##T(each, LOAD_##T(s + i, part), d); \
+    static void product_of_##T(const void *a, intptr_t spacing, const void *b, void *out, \
+                               intptr_t lead, int rows, intptr_t columns, intptr_t k, \
+                               const void *bias, int more) { \
+        if (columns > LANES_##T) { \
+            part_##T part = PART_##T(columns - LANES_##T); \
+            switch (rows) { ALL_ROWS(TWO_##T) } \
+        } else { \
+            part_##T part = PART_##T(columns); \
+            switch (rows) { ALL_ROWS(ONE_##T) } \
+        } \
+    }
+#define ROWS_CASE(T, R, V) \
+    case R: tile_##T(R, V, a, spacing * GROUP, b, out, lead, k, part, bias, more); return;
+#define ONE_f32(R) ROWS_CASE(f32, R, 1)
+#define TWO_f32(R) ROWS_CASE(f32, R, 2)
+#define ONE_f64(R) ROWS_CASE(f64, R, 1)
+#define TWO_f64(R) ROWS_CASE(f64, R, 2)
+
+#define UNFOLD(T) \
+    static inline __attribute__((always_inline)) void run_##T(T *to, const T *from, intptr_t step, \
+                                                              intptr_t n) { \
+        if (step == 1) \
+            for (intptr_t i = 0; i < n; i += LANES_##T) { \
+                part_##T part = PART_##T(smaller(LANES_##T, n - i)); \
+                STORE_##T(to + i, part, LOAD_##T(from + i, part)); \
             } \
-            sums[t] += total_##T(a); \
-            if (some > 1) sums[t + 1] += total_##T(b); \
-            if (some > 2) sums[t + 2] += total_##T(c); \
-            if (some > 3) sums[t + 3] += total_##T(d); \
+        else if (step == 2) \
+            for (intptr_t i = 0; i < n; i += LANES_##T) { \
+                intptr_t some = smaller(LANES_##T, n - i), last = 2 * some - 1; \
+                vec_##T x = LOAD_##T(from + 2 * i, PART_##T(smaller(LANES_##T, last))); \
+                vec_##T y = LOAD_##T(from + 2 * i + LANES_##T, \
+                                     PART_##T(larger(0, last - LANES_##T))); \
+                STORE_##T(to + i, PART_##T(some), EVENS_##T(x, y)); \
+            } \
+        else \
+            for (intptr_t i = 0; i < n; i++) to[i] = from[i * step]; \
+    } \
+    static void unfold_##T(void *to, intptr_t to_channel, const void *from, intptr_t from_channel, \
+                           intptr_t channels, const Run *runs, intptr_t count, intptr_t step, \
+                           intptr_t clear) { \
+        T *y = to; \
+        const T *x = from; \
+        for (; channels > 0; channels--, y += to_channel, x += from_channel) { \
+            for (intptr_t i = 0; i < clear; i += LANES_##T) \
+                PUT_##T(y + i, SET_##T(0)); \
+            for (const Run *run = runs; run < runs + count; run++) \
+                run_##T(y + run->to, x + run->from, step, run->count); \
         } \
     }
 
-TAPS(f32) TAPS(f64) TAP_PRODUCTS(f32) TAP_PRODUCTS(f64)
-#define DEPTHWISE_TABLE {{taps_f32, taps_f64}, {tap_products_f32, tap_products_f64}}
+/* A square of lines is transposed as often as its side can be halved: each time what lies where in
+   it, as a number in bits, moves by one. */
+#define TURN(T) \
+    static void turn_##T(void *to, const void *from, intptr_t lead, intptr_t n) { \
+        enum { side = LANES_##T, half = (LANES_##T + 1) / 2 }; \
+        for (int which = 0; which < 2; which++) \
+            for (intptr_t i = 0; i < n; i += side) { \
+                const T *x = (const T *)from + which * side * lead + i; \
+                T *y = (T *)to + i * 2 * side + which * side; \
+                vec_##T have[side], next[side + 1]; \
+                for (int j = 0; j < side; j++) \
+                    have[j] = WHOLE_##T(x + j * lead); \
+                for (int left = side; left > 1; left /= 2) { \
+                    for (int j = 0; j < half; j++) { \
+                        next[2 * j] = FIRST_##T(have[j], have[(j + half) % side]); \
+                        next[2 * j + 1] = SECOND_##T(have[j], have[(j + half) % side]); \
+                    } \
+                    for (int j = 0; j < side; j++) \
+                        have[j] = next[j]; \
+                } \
+                intptr_t some = smaller(side, n - i); \
+                for (int j = 0; j < side; j++) \
+                    if (j < some) \
+                        PUT_##T(y + j * 2 * side, have[j]); \
+            } \
+    }
+
+PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) TURN(f32) TURN(f64)
+#define CONVOLVER_TABLE \
+    {TILE_ROWS, {2 * LANES_f32, 2 * LANES_f64}, {product_of_f32, product_of_f64}, \
+     {unfold_f32, unfold_f64}, {turn_f32, turn_f64}}

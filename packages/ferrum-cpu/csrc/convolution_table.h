@@ -1,17 +1,54 @@
-/* What an instruction set gives for depthwise convolution. */
+/* What an instruction set gives for convolution. Each function is there by dtype: float32,
+   float64. Distances are in elements. */
 #ifndef FERRUM_CONVOLUTION_TABLE_H
 #define FERRUM_CONVOLUTION_TABLE_H
 
 #include <stdint.h>
 
-/* By dtype: float32, float64. */
+/* How a left operand is packed: GROUP elements of what is summed of one row, then of the next. */
+#define GROUP 16
+
+/* Elements to copy. */
 typedef struct {
-    /* out[i] = first + the sum over taps of weight x[offset + i], for n elements. */
-    void (*taps[2])(void *out, const void *x, const intptr_t *offsets, const void *weights,
-                    intptr_t taps, double first, intptr_t n);
-    /* Add to a sum for each tap: g[i] x[offset + i], for n elements. */
-    void (*products[2])(double *sums, const void *g, const void *x, const intptr_t *offsets,
-                        intptr_t taps, intptr_t n);
+    intptr_t to, from, count;
+} Run;
+
+typedef struct {
+    /* The most rows and columns of a tile. */
+    int rows, columns[2];
+    /* A tile of out = a b + bias, or with `more` of out += a b, over k: `a` packed, with `spacing`
+       rows to a group, and `b` in lines of as many elements as a tile may have columns. */
+    void (*product[2])(const void *a, intptr_t spacing, const void *b, void *out, intptr_t lead,
+                       int rows, intptr_t columns, intptr_t k, const void *bias, int more);
+    /* For every channel: set the first `clear` elements to 0, and copy runs from every `step`th
+       element. */
+    void (*unfold[2])(void *to, intptr_t to_channel, const void *from, intptr_t from_channel,
+                      intptr_t channels, const Run *runs, intptr_t count, intptr_t step,
+                      intptr_t clear);
+    /* Transpose as many lines as a tile may have columns, of n elements. */
+    void (*turn[2])(void *to, const void *from, intptr_t lead, intptr_t n);
+} Convolver;
+
+/* How planes of one channel meet. */
+typedef struct {
+    intptr_t in[2], out[2], kernel[2], stride[2], padding[2], dilation[2];
+    intptr_t channels, volume; /* what is summed: how many planes, and their distance */
+} Planes;
+
+/* The most places of a kernel, and lanes of a vector. */
+#define MOST_PLACES 256
+#define MOST_LANES 16
+
+typedef struct {
+    /* The outer plane of inner ones. */
+    void (*gather[2])(const Planes *how, const void *x, const void *weight, double first,
+                      void *out);
+    /* The inner plane of outer ones. */
+    void (*spread[2])(const Planes *how, const void *g, const void *weight, double first,
+                      void *out);
+    /* Add to `lanes` sums for each place what an inner and an outer plane have in common. */
+    void (*weigh[2])(const Planes *how, const void *x, const void *g, void *sums);
+    int lanes[2];
 } Depthwise;
 
 #endif

@@ -1,68 +1,6 @@
 /* Products of matrices without BLAS: integers of any size, and floats so small that getting into
    BLAS would cost more than the work. */
 
-/* A vector of columns; the last one of a row may be a part of it. */
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#define LANES_f32 16
-#define LANES_f64 8
-typedef __m512 vec_f32;
-typedef __m512d vec_f64;
-typedef __mmask16 part_f32;
-typedef __mmask8 part_f64;
-#define PART_f32(count) ((__mmask16)((1u << (count)) - 1))
-#define PART_f64(count) ((__mmask8)((1u << (count)) - 1))
-#define LOAD_f32(p, part) _mm512_maskz_loadu_ps(part, p)
-#define LOAD_f64(p, part) _mm512_maskz_loadu_pd(part, p)
-#define STORE_f32(p, part, x) _mm512_mask_storeu_ps(p, part, x)
-#define STORE_f64(p, part, x) _mm512_mask_storeu_pd(p, part, x)
-#define SET_f32 _mm512_set1_ps
-#define SET_f64 _mm512_set1_pd
-#define FMA_f32 _mm512_fmadd_ps
-#define FMA_f64 _mm512_fmadd_pd
-#define PLUS_f32 _mm512_add_ps
-#define PLUS_f64 _mm512_add_pd
-#elif defined(__AVX2__)
-#include <immintrin.h>
-#define LANES_f32 8
-#define LANES_f64 4
-typedef __m256 vec_f32;
-typedef __m256d vec_f64;
-typedef __m256i part_f32, part_f64;
-#define PART_f32(count) \
-    _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
-#define PART_f64(count) \
-    _mm256_cmpgt_epi64(_mm256_set1_epi64x((count)), _mm256_setr_epi64x(0, 1, 2, 3))
-#define LOAD_f32(p, part) _mm256_maskload_ps(p, part)
-#define LOAD_f64(p, part) _mm256_maskload_pd(p, part)
-#define STORE_f32(p, part, x) _mm256_maskstore_ps(p, part, x)
-#define STORE_f64(p, part, x) _mm256_maskstore_pd(p, part, x)
-#define SET_f32 _mm256_set1_ps
-#define SET_f64 _mm256_set1_pd
-#define FMA_f32 _mm256_fmadd_ps
-#define FMA_f64 _mm256_fmadd_pd
-#define PLUS_f32 _mm256_add_ps
-#define PLUS_f64 _mm256_add_pd
-#else
-#define LANES_f32 1
-#define LANES_f64 1
-typedef f32 vec_f32;
-typedef f64 vec_f64;
-typedef int part_f32, part_f64;
-#define PART_f32(count) ((int)(count))
-#define PART_f64(count) ((int)(count))
-#define LOAD_f32(p, part) ((void)(part), *(p))
-#define LOAD_f64(p, part) ((void)(part), *(p))
-#define STORE_f32(p, part, x) ((void)(part), *(p) = (x))
-#define STORE_f64(p, part, x) ((void)(part), *(p) = (x))
-#define SET_f32(x) (x)
-#define SET_f64(x) (x)
-#define FMA_f32(x, y, z) ((x) * (y) + (z))
-#define FMA_f64(x, y, z) ((x) * (y) + (z))
-#define PLUS_f32(x, y) ((x) + (y))
-#define PLUS_f64(x, y) ((x) + (y))
-#endif
-
 /* `rows` rows, a constant where this is inlined, of one vector of columns. */
 #define STRIP(T) \
     static inline __attribute__((always_inline)) void strip_##T( \

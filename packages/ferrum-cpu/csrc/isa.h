@@ -17,6 +17,7 @@ typedef struct {
     const char *name;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
+    Convolver convolver;
     Depthwise depthwise;
     Steps steps;
     Losses losses;

@@ -22,12 +22,14 @@ typedef uint16_t f16, bf16; /* bits */
 typedef float f32;
 typedef double f64;
 
+#include "vectors.h"
 #include "convert.h"
 #include "functions.h"
 #include "loops.h"
 #include "activations_loops.h"
 #include "gemm_loops.h"
 #include "convolution_loops.h"
+#include "depthwise_loops.h"
 #include "losses_loops.h"
 #include "norms_loops.h"
 #include "random_loops.h"
@@ -39,6 +41,7 @@ const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
+    .convolver = CONVOLVER_TABLE,
     .depthwise = DEPTHWISE_TABLE,
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
