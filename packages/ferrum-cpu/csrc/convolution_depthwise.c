@@ -14,7 +14,8 @@ int is_depthwise(const Job *job) {
 }
 
 static Planes planes_of(const Job *job) {
-    Planes how = {.channels = 1};
+    Planes how;
+    how.channels = 1;
     copy_sizes(how.in, job->in + 1, 2);
     copy_sizes(how.out, job->out + 1, 2);
     copy_sizes(how.kernel, job->kernel + 1, 2);
@@ -72,6 +73,12 @@ static void inner_planes(void *context, intptr_t task) {
     char turned[MOST_PLACES * sizeof(double)];
     how.channels = job->outer;
     how.volume = job->positions;
+    for (int axis = 0; axis < 2; axis++)
+        for (intptr_t i = 0; i < how.kernel[axis]; i++) {
+            intptr_t stride = how.stride[axis], at = i * how.dilation[axis] - how.padding[axis];
+            how.remainder[axis][i] = (at % stride + stride) % stride;
+            how.shift[axis][i] = (how.remainder[axis][i] - at) / stride;
+        }
     for (int axis = 0; axis < 2 && once; axis++) { /* a convolution by the kernel turned over */
         how.in[axis] = job->out[axis + 1];
         how.out[axis] = job->in[axis + 1];
@@ -110,8 +117,9 @@ static void weight_kernel(void *context, intptr_t channel) {
                                                 job->x + plane / job->outer * job->volume * size,
                                                 job->g + plane * job->positions * size, sums);
         if (image % images == images - 1 || image == job->batch - 1)
-            for (intptr_t i = 0; i < job->places * lanes; i++)
-                totals[i / lanes] += size == 4 ? (double)((float *)sums)[i] : ((double *)sums)[i];
+            for (intptr_t k = 0, i = 0; k < job->places; k++)
+                for (intptr_t end = i + lanes; i < end; i++)
+                    totals[k] += size == 4 ? (double)((float *)sums)[i] : ((double *)sums)[i];
     }
     isa->convert[F64][job->dtype](job->result + channel * job->places * size, totals, job->places);
 }

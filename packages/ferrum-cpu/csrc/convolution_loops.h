@@ -58,36 +58,58 @@
 #define ONE_f64(R) ROWS_CASE(f64, R, 1)
 #define TWO_f64(R) ROWS_CASE(f64, R, 2)
 
+/* A vector of a line is joined from pieces of the runs that fall into it. A piece reads from where
+   its vector would start; of every second element, from two vectors. */
 #define UNFOLD(T) \
-    static inline __attribute__((always_inline)) void run_##T(T *to, const T *from, intptr_t step, \
-                                                              intptr_t n) { \
-        if (step == 1) \
-            for (intptr_t i = 0; i < n; i += LANES_##T) { \
-                part_##T part = PART_##T(smaller(LANES_##T, n - i)); \
-                STORE_##T(to + i, part, LOAD_##T(from + i, part)); \
+    typedef struct { \
+        intptr_t vector, from; \
+        part_##T low, high; \
+    } Piece_##T; \
+    static inline __attribute__((always_inline)) void pieces_##T( \
+        T *to, intptr_t to_channel, const T *from, intptr_t from_channel, intptr_t channels, \
+        const Piece_##T *pieces, intptr_t count, intptr_t step, intptr_t vectors) { \
+        for (; channels > 0; channels--, to += to_channel, from += from_channel) { \
+            const Piece_##T *piece = pieces; \
+            for (intptr_t v = 0; v < vectors; v++) { \
+                vec_##T all = SET_##T(0); \
+                for (; piece < pieces + count && piece->vector == v; piece++) { \
+                    vec_##T x = LOAD_##T(from + piece->from, piece->low); \
+                    if (step == 2) \
+                        x = EVENS_##T(x, LOAD_##T(from + piece->from + LANES_##T, piece->high)); \
+                    all = OR_##T(all, x); \
+                } \
+                PUT_##T(to + v * LANES_##T, all); \
             } \
-        else if (step == 2) \
-            for (intptr_t i = 0; i < n; i += LANES_##T) { \
-                intptr_t some = smaller(LANES_##T, n - i), last = 2 * some - 1; \
-                vec_##T x = LOAD_##T(from + 2 * i, PART_##T(smaller(LANES_##T, last))); \
-                vec_##T y = LOAD_##T(from + 2 * i + LANES_##T, \
-                                     PART_##T(larger(0, last - LANES_##T))); \
-                STORE_##T(to + i, PART_##T(some), EVENS_##T(x, y)); \
-            } \
-        else \
-            for (intptr_t i = 0; i < n; i++) to[i] = from[i * step]; \
+        } \
     } \
     static void unfold_##T(void *to, intptr_t to_channel, const void *from, intptr_t from_channel, \
                            intptr_t channels, const Run *runs, intptr_t count, intptr_t step, \
-                           intptr_t clear) { \
-        T *y = to; \
-        const T *x = from; \
-        for (; channels > 0; channels--, y += to_channel, x += from_channel) { \
-            for (intptr_t i = 0; i < clear; i += LANES_##T) \
-                PUT_##T(y + i, SET_##T(0)); \
-            for (const Run *run = runs; run < runs + count; run++) \
-                run_##T(y + run->to, x + run->from, step, run->count); \
-        } \
+                           intptr_t width) { \
+        Piece_##T pieces[MOST_POSITIONS + MOST_POSITIONS / LANES_##T]; \
+        intptr_t found = 0, vectors = (width + LANES_##T - 1) / LANES_##T; \
+        for (const Run *run = runs; run < runs + count && step <= 2; run++) \
+            for (intptr_t v = run->to / LANES_##T; v * LANES_##T < run->to + run->count; v++) { \
+                intptr_t first = larger(0, run->to - v * LANES_##T); \
+                intptr_t end = smaller(LANES_##T, run->to + run->count - v * LANES_##T); \
+                intptr_t last = step * (end - 1) + 1; \
+                pieces[found++] = (Piece_##T){ \
+                    v, run->from + (v * LANES_##T - run->to) * step, \
+                    RANGE_##T(step * first, last), \
+                    RANGE_##T(step * first - LANES_##T, last - LANES_##T)}; \
+            } \
+        if (step == 1) \
+            pieces_##T(to, to_channel, from, from_channel, channels, pieces, found, 1, vectors); \
+        else if (step == 2) \
+            pieces_##T(to, to_channel, from, from_channel, channels, pieces, found, 2, vectors); \
+        else \
+            for (intptr_t c = 0; c < channels; c++) { \
+                T *y = (T *)to + c * to_channel; \
+                for (intptr_t v = 0; v < vectors; v++) \
+                    PUT_##T(y + v * LANES_##T, SET_##T(0)); \
+                for (const Run *run = runs; run < runs + count; run++) \
+                    for (intptr_t i = 0; i < run->count; i++) \
+                        y[run->to + i] = ((const T *)from)[c * from_channel + run->from + i * step]; \
+            } \
     }
 
 /* A square of lines is transposed as often as its side can be halved: each time what lies where in

@@ -12,8 +12,10 @@
 
 /* About how many elements of a sum are taken at a time, and the most columns of a tile in those of
    the instruction set. */
-#define DEPTH 256
-#define ACROSS 4
+#include <stdlib.h>
+static int ee(const char *n, int d) { const char *s = getenv(n); return s ? atoi(s) : d; }
+#define DEPTH ee("XD", 256)
+#define ACROSS ee("XA", 4)
 /* How many tasks there shall be, if the shape gives as many, of at least so many rows. */
 #define TASKS 16
 #define LEAST_ROWS 24
@@ -77,8 +79,10 @@ static int next_part(const Pass *to, Part *part) {
             const T *row = weight + r * to->to_row + part->channel * to->to_channel; \
             T *line = out + r * GROUP; \
             if (flat) { /* what is summed lies side by side */ \
-                for (intptr_t k = 0; k < part->k; k += GROUP, line += spacing) \
-                    memcpy(line, row + k, (size_t)smaller(GROUP, part->k - k) * sizeof(T)); \
+                intptr_t k = 0; \
+                for (; k + GROUP <= part->k; k += GROUP, line += spacing) \
+                    memcpy(line, row + k, GROUP * sizeof(T)); \
+                memcpy(line, row + k, (size_t)(part->k - k) * sizeof(T)); \
                 continue; \
             } \
             for (intptr_t c = 0, k = 0; c < part->channels; c++, row += to->to_channel) \
@@ -173,7 +177,8 @@ static void tile_task(void *context, intptr_t number) {
     tile.row = tile.panel * to->panel;
     tile.rows = smaller(to->rows - tile.row, tile.panels * to->panel);
     tile.columns = smaller(to->tile, all - start);
-    tile.line = larger(1, smaller(to->depth, to->from.channels) * smaller(to->taps, to->from.count)) * to->width;
+    tile.line = larger(1, smaller(to->depth, to->from.channels) * smaller(to->taps, to->from.count)) *
+                to->width;
     intptr_t across = cut_in(tile.columns, to->width), scattered = to->direct ? 0 : tile.rows * to->tile;
     tile.lines = pool_take((size_t)((tile.line * across + scattered) * size));
     if (!tile.lines) {
@@ -185,7 +190,7 @@ static void tile_task(void *context, intptr_t number) {
                                                 to->volume + start) * size
                            : tile.lines + tile.line * across * size;
     Segment segments[MOST_POSITIONS];
-    intptr_t counts[ACROSS], found = 0;
+    intptr_t counts[16], found = 0;
     for (intptr_t i = 0; i < across; i++)
         found += counts[i] = segments_of(&to->from, image * to->from.positions + start + i * to->width,
                                          smaller(to->width, tile.columns - i * to->width),
@@ -198,7 +203,7 @@ static void tile_task(void *context, intptr_t number) {
             for (intptr_t t = 0; t < part.taps; t++)
                 read_lines(job, &to->from, group, part.channel, part.channels, part.tap + t, each,
                            counts[i], tile.lines + (i * tile.line + t * to->width) * size,
-                           part.taps * to->width, to->width);
+                           part.taps * to->width);
         multiply(to, &tile, &part, more);
         if (!is)
             break;

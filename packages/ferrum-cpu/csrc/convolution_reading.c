@@ -48,13 +48,12 @@ static int run_of(const Reading *reading, const Segment *segment, const Tap *tap
 
 void read_lines(const Job *job, const Reading *reading, intptr_t group, intptr_t channel,
                 intptr_t channels, intptr_t tap, const Segment *segments, intptr_t count, char *to,
-                intptr_t lead, intptr_t clear) {
-    intptr_t plane = group * reading->channels + channel, found = 0, at = 0, read = 0;
+                intptr_t lead) {
+    intptr_t plane = group * reading->channels + channel, found = 0, at = 0;
     const char *from = reading->data + plane * reading->volume * job->size;
     Run runs[MOST_POSITIONS];
     for (const Segment *each = segments; each < segments + count; at += each++->count)
-        if (run_of(reading, each, &reading->taps[tap], at, &runs[found]))
-            read += runs[found++].count;
+        found += run_of(reading, each, &reading->taps[tap], at, &runs[found]);
     isa->convolver.unfold[job->dtype == F64](to, lead, from, reading->volume, channels, runs, found,
-                                             reading->step[2], read < clear ? clear : 0);
+                                             reading->step[2], at);
 }

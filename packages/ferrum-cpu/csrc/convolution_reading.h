@@ -6,9 +6,6 @@
 #include "convolution_job.h"
 #include "convolution_table.h"
 
-/* The most positions that are read at once. */
-#define MOST_POSITIONS 256
-
 typedef struct {
     intptr_t offset[3], place;
 } Tap;
@@ -33,10 +30,10 @@ typedef struct {
 /* Cut positions of the whole batch, from `first` on, in segments; return how many there are. */
 intptr_t segments_of(const Reading *reading, intptr_t first, intptr_t count, Segment *to);
 
-/* Write what positions read at one tap of some channels: a line for each channel, `lead` apart;
-   what is not read of its first `clear` elements is 0. */
+/* Write what positions read at one tap of some channels: a line for each channel, `lead` apart. Of
+   a line so many elements are written as there are positions, rounded up to whole vectors. */
 void read_lines(const Job *job, const Reading *reading, intptr_t group, intptr_t channel,
                 intptr_t channels, intptr_t tap, const Segment *segments, intptr_t count, char *to,
-                intptr_t lead, intptr_t clear);
+                intptr_t lead);
 
 #endif

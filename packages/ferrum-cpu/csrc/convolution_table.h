@@ -8,6 +8,9 @@
 /* How a left operand is packed: GROUP elements of what is summed of one row, then of the next. */
 #define GROUP 16
 
+/* The most positions that are read at once. */
+#define MOST_POSITIONS 256
+
 /* Elements to copy. */
 typedef struct {
     intptr_t to, from, count;
@@ -20,24 +23,26 @@ typedef struct {
        rows to a group, and `b` in lines of as many elements as a tile may have columns. */
     void (*product[2])(const void *a, intptr_t spacing, const void *b, void *out, intptr_t lead,
                        int rows, intptr_t columns, intptr_t k, const void *bias, int more);
-    /* For every channel: set the first `clear` elements to 0, and copy runs from every `step`th
-       element. */
+    /* For every channel write a line: runs of every `step`th element, in order, and 0 between them
+       and on to `width`, which is rounded up to whole vectors. */
     void (*unfold[2])(void *to, intptr_t to_channel, const void *from, intptr_t from_channel,
                       intptr_t channels, const Run *runs, intptr_t count, intptr_t step,
-                      intptr_t clear);
+                      intptr_t width);
     /* Transpose as many lines as a tile may have columns, of n elements. */
     void (*turn[2])(void *to, const void *from, intptr_t lead, intptr_t n);
 } Convolver;
+
+/* The most places of a kernel, and lanes of a vector. */
+#define MOST_PLACES 256
+#define MOST_LANES 16
 
 /* How planes of one channel meet. */
 typedef struct {
     intptr_t in[2], out[2], kernel[2], stride[2], padding[2], dilation[2];
     intptr_t channels, volume; /* what is summed: how many planes, and their distance */
+    /* An inner position stride m + r meets the places of remainder r, at m + shift. */
+    intptr_t remainder[2][MOST_PLACES], shift[2][MOST_PLACES];
 } Planes;
-
-/* The most places of a kernel, and lanes of a vector. */
-#define MOST_PLACES 256
-#define MOST_LANES 16
 
 typedef struct {
     /* The outer plane of inner ones. */

@@ -46,7 +46,7 @@ static void read_columns(const Sum *sum, intptr_t group, intptr_t first, intptr_
         if (channels > 0)
             read_lines(job, &sum->from, group, channel, channels, t, segments, count,
                        to + (channel * places + t - first) * MOST_POSITIONS * size,
-                       places * MOST_POSITIONS, MOST_POSITIONS);
+                       places * MOST_POSITIONS);
     }
 }
 

@@ -1,5 +1,6 @@
 /* Vectors of float32 and float64. A PART is a vector's first elements: nothing else of it is read
-   or written. A RANGE is elements from one on to before another, cut to what a vector has. Of two vectors one after the other, EVENS are elements 0, 2, 4 ...; FIRST and SECOND
+   or written. A RANGE is elements from one on to before another, cut to what a vector has. OR joins vectors that are 0 where the other one is not, if
+   any. Of two vectors one after the other, EVENS are elements 0, 2, 4 ...; FIRST and SECOND
    are the halves of x0, y0, x1, y1 ... */
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -29,6 +30,10 @@ typedef __mmask8 part_f64;
 #define WHOLE_f64(p) _mm512_loadu_pd(p)
 #define PUT_f32(p, x) _mm512_storeu_ps(p, x)
 #define PUT_f64(p, x) _mm512_storeu_pd(p, x)
+#define OR_f32(x, y) \
+    _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(x), _mm512_castps_si512(y)))
+#define OR_f64(x, y) \
+    _mm512_castsi512_pd(_mm512_or_si512(_mm512_castpd_si512(x), _mm512_castpd_si512(y)))
 #define EVENS_f32(x, y) \
     _mm512_permutex2var_ps(x, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, \
                                                 28, 30), y)
@@ -73,6 +78,8 @@ typedef __m256i part_f32, part_f64;
 #define WHOLE_f64(p) _mm256_loadu_pd(p)
 #define PUT_f32(p, x) _mm256_storeu_ps(p, x)
 #define PUT_f64(p, x) _mm256_storeu_pd(p, x)
+#define OR_f32 _mm256_or_ps
+#define OR_f64 _mm256_or_pd
 #define EVENS_f32(x, y) \
     _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(x, y, 0x88)), 0xd8))
 #define EVENS_f64(x, y) _mm256_permute4x64_pd(_mm256_unpacklo_pd(x, y), 0xd8)
@@ -108,6 +115,8 @@ typedef int part_f32, part_f64;
 #define WHOLE_f64(p) (*(p))
 #define PUT_f32(p, x) (*(p) = (x))
 #define PUT_f64(p, x) (*(p) = (x))
+#define OR_f32(x, y) ((void)(x), (y))
+#define OR_f64 OR_f32
 #define EVENS_f32(x, y) ((void)(y), (x))
 #define EVENS_f64(x, y) ((void)(y), (x))
 #define FIRST_f32(x, y) ((void)(y), (x))
