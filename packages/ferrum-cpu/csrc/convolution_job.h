@@ -35,4 +35,9 @@ int run_depthwise_outer(Job *job);
 int run_depthwise_inner(Job *job);
 int run_depthwise_weight(Job *job);
 
+/* Kernels of 3 x 3, by fewer multiplications than places. */
+int is_fast(const Job *job);
+int run_fast_outer(Job *job);
+int run_fast_inner(Job *job);
+
 #endif

@@ -12,10 +12,8 @@
 
 /* About how many elements of a sum are taken at a time, and the most columns of a tile in those of
    the instruction set. */
-#include <stdlib.h>
-static int ee(const char *n, int d) { const char *s = getenv(n); return s ? atoi(s) : d; }
-#define DEPTH ee("XD", 256)
-#define ACROSS ee("XA", 4)
+#define DEPTH 256
+#define ACROSS 4
 /* How many tasks there shall be, if the shape gives as many, of at least so many rows. */
 #define TASKS 16
 #define LEAST_ROWS 24
@@ -190,7 +188,7 @@ static void tile_task(void *context, intptr_t number) {
                                                 to->volume + start) * size
                            : tile.lines + tile.line * across * size;
     Segment segments[MOST_POSITIONS];
-    intptr_t counts[16], found = 0;
+    intptr_t counts[ACROSS], found = 0;
     for (intptr_t i = 0; i < across; i++)
         found += counts[i] = segments_of(&to->from, image * to->from.positions + start + i * to->width,
                                          smaller(to->width, tile.columns - i * to->width),
@@ -277,6 +275,8 @@ static int run_product(Pass *to) {
 int run_outer(Job *job) {
     if (is_depthwise(job))
         return run_depthwise_outer(job);
+    if (is_fast(job))
+        return run_fast_outer(job);
     Pass to = {.job = job,
                   .from = {.data = job->x, .channels = job->inner},
                   .rows = job->outer,
@@ -349,6 +349,8 @@ static int run_remainder(Job *job, const intptr_t *first, const Tap *taps, Tap *
 int run_inner(Job *job) {
     if (is_depthwise(job))
         return run_depthwise_inner(job);
+    if (is_fast(job))
+        return run_fast_inner(job);
     if (job->batch * job->groups * job->inner * job->volume == 0)
         return OK;
     Tap *taps = taps_of_kernel(job), *memory = taps_of_kernel(job);

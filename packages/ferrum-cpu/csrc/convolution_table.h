@@ -32,6 +32,21 @@ typedef struct {
     void (*turn[2])(void *to, const void *from, intptr_t lead, intptr_t n);
 } Convolver;
 
+/* The most columns of a tile. */
+#define MOST_WIDTH 32
+
+/* F(2 x 2, 3 x 3) in float32; `place` is the distance of one of the 16 results from the next. */
+typedef struct {
+    /* Transform kernels, `step` apart, of up to GROUP channels; turned over, if so. */
+    void (*kernels)(const float *weight, intptr_t step, intptr_t count, int turned, float *to,
+                    intptr_t place);
+    /* Transform 16 lines of one element of each square of a tile's columns. */
+    void (*squares)(const float *from, float *to, intptr_t place);
+    /* Two lines of twice a tile's columns, from 16 lines of sums. */
+    void (*sums)(const float *from, intptr_t place, float first, float *to);
+    void (*copy)(float *to, const float *from, intptr_t n);
+} Winograd;
+
 /* The most places of a kernel, and lanes of a vector. */
 #define MOST_PLACES 256
 #define MOST_LANES 16

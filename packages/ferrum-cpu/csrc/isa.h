@@ -19,6 +19,7 @@ typedef struct {
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
     Convolver convolver;
     Depthwise depthwise;
+    Winograd winograd;
     Steps steps;
     Losses losses;
     Norms norms;

@@ -30,6 +30,7 @@ typedef double f64;
 #include "gemm_loops.h"
 #include "convolution_loops.h"
 #include "depthwise_loops.h"
+#include "winograd_loops.h"
 #include "losses_loops.h"
 #include "norms_loops.h"
 #include "random_loops.h"
@@ -43,6 +44,7 @@ const Isa JOIN(isa_, ISA) = {
     .convert = CONVERT_TABLE,
     .convolver = CONVOLVER_TABLE,
     .depthwise = DEPTHWISE_TABLE,
+    .winograd = WINOGRAD_TABLE,
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
     .norms = NORMS_TABLE,
