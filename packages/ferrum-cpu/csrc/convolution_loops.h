@@ -82,11 +82,28 @@
             } \
         } \
     } \
+    /* Lines of one run. Of every second element, nothing is read past the last one. */ \
+    static void whole_##T(T *to, intptr_t to_channel, const T *from, intptr_t from_channel, \
+                          intptr_t channels, intptr_t step, intptr_t vectors) { \
+        part_##T high = PART_##T(LANES_##T - 1); \
+        for (; channels > 0; channels--, to += to_channel, from += from_channel) \
+            for (intptr_t i = 0; i < vectors * LANES_##T; i += LANES_##T) \
+                if (step == 1) \
+                    PUT_##T(to + i, WHOLE_##T(from + i)); \
+                else \
+                    PUT_##T(to + i, EVENS_##T(WHOLE_##T(from + 2 * i), \
+                                              LOAD_##T(from + 2 * i + LANES_##T, high))); \
+    } \
     static void unfold_##T(void *to, intptr_t to_channel, const void *from, intptr_t from_channel, \
                            intptr_t channels, const Run *runs, intptr_t count, intptr_t step, \
                            intptr_t width) { \
         Piece_##T pieces[MOST_POSITIONS + MOST_POSITIONS / LANES_##T]; \
         intptr_t found = 0, vectors = (width + LANES_##T - 1) / LANES_##T; \
+        if (count == 1 && runs->count == width && step <= 2 && width % LANES_##T == 0) { \
+            whole_##T(to, to_channel, (const T *)from + runs->from, from_channel, channels, step, \
+                      vectors); \
+            return; \
+        } \
         for (const Run *run = runs; run < runs + count && step <= 2; run++) \
             for (intptr_t v = run->to / LANES_##T; v * LANES_##T < run->to + run->count; v++) { \
                 intptr_t first = larger(0, run->to - v * LANES_##T); \

@@ -8,7 +8,7 @@
 
 /* The most rows, outer channels, of a task, and columns in those of the instruction set. */
 #define MOST_ROWS 256
-#define ACROSS 4
+#define ACROSS 8
 #define TASKS 16
 
 typedef struct {
@@ -19,19 +19,36 @@ typedef struct {
     char *partial;
 } Sum;
 
-/* What outer channels have at some positions, as a packed operand: rows are `spacing` GROUPs
-   apart from those of the next positions. */
-static void pack_outer(const Job *job, intptr_t channel, intptr_t rows, intptr_t spacing,
-                       intptr_t first, intptr_t count, char *to) {
-    intptr_t size = job->size, channels = job->groups * job->outer;
-    for (intptr_t r = 0; r < rows; r++)
-        for (intptr_t at = 0, some; at < count; at += some) {
-            intptr_t image = (first + at) / job->positions, place = (first + at) % job->positions;
-            some = smaller(smaller(count - at, job->positions - place), GROUP - at % GROUP);
-            memcpy(to + ((at / GROUP * spacing + r) * GROUP + at % GROUP) * size,
-                   job->g + ((image * channels + channel + r) * job->positions + place) * size,
-                   (size_t)(some * size));
-        }
+/* Where positions lie in the planes of an outer channel; return how many runs there are. */
+static intptr_t runs_of(const Job *job, intptr_t first, intptr_t count, Run *runs) {
+    intptr_t found = 0, image = job->groups * job->outer * job->positions;
+    for (intptr_t at = 0; at < count; found++) {
+        intptr_t place = (first + at) % job->positions;
+        intptr_t some = smaller(count - at, job->positions - place);
+        runs[found] = (Run){at, (first + at) / job->positions * image + place, some};
+        at += some;
+    }
+    return found;
+}
+
+/* Pack what an outer channel has at some positions: a row of an operand with `spacing` rows. What
+   follows is asked for, since the next positions lie in as many pages as there are channels. */
+static void pack_row(const Job *job, intptr_t channel, const Run *runs, intptr_t count,
+                     intptr_t spacing, char *to) {
+    _Alignas(64) char line[MOST_POSITIONS * sizeof(double)];
+    intptr_t size = job->size, n = 0;
+    const char *plane = job->g + channel * job->positions * size;
+    for (const Run *run = runs; run < runs + count; n += run++->count)
+        memcpy(line + run->to * size, plane + run->from * size, (size_t)(run->count * size));
+    const char *next = plane + (runs[count - 1].from + runs[count - 1].count) * size;
+    for (intptr_t ahead = 0; ahead < n * size; ahead += 64)
+        __builtin_prefetch(next + ahead, 0, 2);
+    if (size == sizeof(float))
+        for (intptr_t k = 0; k < n; k += GROUP)
+            memcpy(to + k * spacing * size, line + k * size, GROUP * sizeof(float));
+    else
+        for (intptr_t k = 0; k < n; k += GROUP)
+            memcpy(to + k * spacing * size, line + k * size, GROUP * sizeof(double));
 }
 
 /* Write the lines that columns of the weight, from `first` on, read at some positions. */
@@ -73,12 +90,16 @@ static void sum_task(void *context, intptr_t number) {
     intptr_t end = smaller(sum->all, start + sum->each * MOST_POSITIONS);
     for (intptr_t at = start, n; at < end; at += n) {
         Segment segments[MOST_POSITIONS];
+        Run runs[MOST_POSITIONS];
         n = smaller(MOST_POSITIONS, end - at);
         read_columns(sum, group, first, columns, segments, segments_of(&sum->from, at, n, segments),
                      memory);
-        for (intptr_t r = 0; r < rows; r += sum->panel)
-            pack_outer(job, channel + r, smaller(sum->panel, rows - r), sum->panel, at, n,
-                       left + r * MOST_POSITIONS * size);
+        intptr_t count = runs_of(job, at, n, runs);
+        for (intptr_t r = 0; r < rows; r++) {
+            intptr_t panel = r / sum->panel * sum->panel;
+            pack_row(job, channel + r, runs, count, sum->panel,
+                     left + (panel * MOST_POSITIONS + (r - panel) * GROUP) * size);
+        }
         for (intptr_t c = 0; c < columns; c += sum->width)
             isa->convolver.turn[job->dtype == F64](turned + c * MOST_POSITIONS * size,
                                                    memory + c * MOST_POSITIONS * size,
@@ -126,7 +147,8 @@ int run_weight(Job *job) {
     copy_sizes(from->step, job->stride, 3);
     copy_sizes(from->shape, job->out, 3);
     sum.width = isa->convolver.columns[job->dtype == F64];
-    sum.columns = smaller(cut_in(kernels, sum.width), ACROSS) * sum.width;
+    intptr_t across = cut_in(kernels, sum.width);
+    sum.columns = cut_in(across, cut_in(across, ACROSS)) * sum.width;
     sum.blocks = cut_in(kernels, sum.columns);
     intptr_t panels = cut_in(job->outer, isa->convolver.rows);
     sum.panel = cut_in(job->outer, panels);

@@ -76,12 +76,44 @@
             } \
         } \
     } \
+    /* Four rows at a time: each inner row is read once, and few of them soon after an outer row is \
+       written, which stalls where the two planes lie alike in their pages. */ \
+    static void gather_four_##T(const Planes *how, const T *x, const T *weight, T first, T *out) { \
+        intptr_t columns = how->out[1], length = how->in[1]; \
+        vec_##T factor[9]; \
+        for (int k = 0; k < 9; k++) \
+            factor[k] = SET_##T(weight[k]); \
+        for (intptr_t column = 0; column < columns; column += LANES_##T) { \
+            intptr_t count = smaller(LANES_##T, columns - column); \
+            intptr_t start = column - how->padding[1]; \
+            part_##T part = PART_##T(count); \
+            Inside_##T inside[3]; \
+            for (int j = 0; j < 3; j++) \
+                inside[j] = inside_##T(start + j, 1, length, count); \
+            for (intptr_t y = 0; y < how->out[0]; y += 4) { \
+                vec_##T a = SET_##T(first), b = a, c = a, d = a; \
+                const T *line = x + (y - how->padding[0]) * length + start; \
+                T *to = out + y * columns + column; \
+                intptr_t row = y - how->padding[0], left = how->out[0] - y; \
+                GATHER_ROW(T, 0, ADD_ROW(T, a, 0)) \
+                GATHER_ROW(T, 1, ADD_ROW(T, a, 3) ADD_ROW(T, b, 0)) \
+                GATHER_ROW(T, 2, ADD_ROW(T, a, 6) ADD_ROW(T, b, 3) ADD_ROW(T, c, 0)) \
+                GATHER_ROW(T, 3, ADD_ROW(T, b, 6) ADD_ROW(T, c, 3) ADD_ROW(T, d, 0)) \
+                GATHER_ROW(T, 4, ADD_ROW(T, c, 6) ADD_ROW(T, d, 3)) \
+                GATHER_ROW(T, 5, ADD_ROW(T, d, 6)) \
+                STORE_##T(to, part, a); \
+                if (left > 1) STORE_##T(to + columns, part, b); \
+                if (left > 2) STORE_##T(to + 2 * columns, part, c); \
+                if (left > 3) STORE_##T(to + 3 * columns, part, d); \
+            } \
+        } \
+    } \
     static void gather_##T(const Planes *how, const void *x, const void *weight, double first, \
                            void *out) { \
         int three = how->channels == 1 && how->kernel[0] == 3 && how->kernel[1] == 3 && \
                     how->dilation[1] == 1; \
-        if (three && how->stride[1] == 1) \
-            gather_with_##T(how, 1, 1, x, weight, (T)first, out); \
+        if (three && how->stride[1] == 1 && how->stride[0] == 1 && how->dilation[0] == 1) \
+            gather_four_##T(how, x, weight, (T)first, out); \
         else if (three && how->stride[1] == 2) \
             gather_with_##T(how, 1, 2, x, weight, (T)first, out); \
         else if (how->stride[1] == 1) \
@@ -89,64 +121,82 @@
         else \
             gather_with_##T(how, 0, how->stride[1], x, weight, (T)first, out); \
     }
+#define GATHER_ROW(T, i, ADD) \
+    if (row + i >= 0 && row + i < how->in[0]) { \
+        vec_##T p = pick_##T(line + i * length, 1, inside[0]); \
+        vec_##T q = pick_##T(line + i * length + 1, 1, inside[1]); \
+        vec_##T r = pick_##T(line + i * length + 2, 1, inside[2]); \
+        ADD \
+    }
+#define ADD_ROW(T, sum, k) \
+    sum = FMA_##T(factor[k], p, sum); \
+    sum = FMA_##T(factor[k + 1], q, sum); \
+    sum = FMA_##T(factor[k + 2], r, sum);
+
+/* The places that inner positions of a remainder meet along an axis. */
+#define FEW 8
+static intptr_t meet(const Planes *how, int axis, intptr_t remainder, intptr_t *found) {
+    intptr_t count = 0;
+    for (intptr_t k = 0; k < how->kernel[axis]; k++)
+        if (how->remainder[axis][k] == remainder)
+            found[count++] = k;
+    return count;
+}
 
 /* For a stride of 2 the even columns, and the odd ones, are summed from outer ones that lie side by
    side; for another one it is an element at a time. */
 #define SPREAD(T) \
-    static inline __attribute__((always_inline)) vec_##T met_##T( \
-        const Planes *how, const intptr_t *first, intptr_t y, intptr_t x, int vector, const T *g, \
-        const T *weight, T bias) { \
-        intptr_t length = how->out[1]; \
-        vec_##T sum = SET_##T(bias); \
-        T single = bias; \
-        for (intptr_t c = 0; c < how->channels; c++, g += how->volume) \
-            for (intptr_t i = 0; i < how->kernel[0]; i++) { \
-                intptr_t row = y + how->shift[0][i]; \
-                const T *kernel = weight + (c * how->kernel[0] + i) * how->kernel[1]; \
-                if (how->remainder[0][i] != first[0] || row < 0 || row >= how->out[0]) \
-                    continue; \
-                for (intptr_t j = 0; j < how->kernel[1]; j++) { \
-                    intptr_t at = x + how->shift[1][j]; \
-                    if (how->remainder[1][j] != first[1]) \
-                        continue; \
-                    if (vector) \
-                        sum = FMA_##T(SET_##T(kernel[j]), \
-                                      pick_any_##T(g + row * length, length, at, 1, LANES_##T), \
-                                      sum); \
-                    else if (at >= 0 && at < length) \
-                        single += kernel[j] * g[row * length + at]; \
-                } \
-            } \
-        return vector ? sum : SET_##T(single); \
-    } \
     static void spread_##T(const Planes *how, const void *g, const void *weight, double bias, \
                            void *out) { \
-        intptr_t length = how->in[1], stride = how->stride[1], first[2], odd[2]; \
-        for (first[0] = 0; first[0] < smaller(how->stride[0], how->in[0]); first[0]++) \
-            for (intptr_t y = 0, at = first[0]; at < how->in[0]; y++, at += how->stride[0]) { \
-                T *to = (T *)out + at * length; \
-                if (stride != 2) { \
-                    for (intptr_t x = 0; x < length; x++) { \
-                        first[1] = x % stride; \
-                        STORE_##T(to + x, PART_##T(1), \
-                                  met_##T(how, first, y, x / stride, 0, g, weight, (T)bias)); \
-                    } \
-                    continue; \
+        intptr_t length = how->in[1], stride = how->stride[1], columns[2][MOST_PLACES]; \
+        intptr_t rows[MOST_PLACES], width = how->out[1]; \
+        Inside_##T inside[2][FEW]; \
+        for (intptr_t s = 0; s < smaller(how->stride[0], how->in[0]); s++) { \
+            intptr_t height = meet(how, 0, s, rows), counts[2]; \
+            for (intptr_t x = 0; x < length; x += stride == 2 ? 2 * LANES_##T : 1) { \
+                for (int t = 0; t < 2; t++) { \
+                    counts[t] = meet(how, 1, stride == 2 ? t : x % stride, columns[t]); \
+                    for (intptr_t j = 0; j < smaller(counts[t], FEW); j++) \
+                        inside[t][j] = inside_##T(x / stride + how->shift[1][columns[t][j]], 1, \
+                                                  width, LANES_##T); \
                 } \
-                odd[0] = first[0]; \
-                odd[1] = 1; \
-                first[1] = 0; \
-                for (intptr_t x = 0; 2 * x < length; x += LANES_##T) { \
-                    intptr_t left = length - 2 * x; \
-                    vec_##T a = met_##T(how, first, y, x, 1, g, weight, (T)bias); \
-                    vec_##T b = met_##T(how, odd, y, x, 1, g, weight, (T)bias); \
-                    STORE_##T(to + 2 * x, PART_##T(smaller(left, LANES_##T)), FIRST_##T(a, b)); \
+                for (intptr_t y = 0, at = s; at < how->in[0]; y++, at += how->stride[0]) { \
+                    vec_##T sum[2] = {SET_##T((T)bias), SET_##T((T)bias)}; \
+                    T single = (T)bias, *to = (T *)out + at * length + x; \
+                    for (intptr_t c = 0; c < how->channels * height; c++) { \
+                        intptr_t i = rows[c % height], row = y + how->shift[0][i]; \
+                        const T *line = (const T *)g + c / height * how->volume + row * width; \
+                        const T *kernel = (const T *)weight + \
+                                          (c / height * how->kernel[0] + i) * how->kernel[1]; \
+                        if (row < 0 || row >= how->out[0]) \
+                            continue; \
+                        for (int t = 0; t < (stride == 2 ? 2 : 1); t++) \
+                            for (intptr_t j = 0; j < counts[t]; j++) { \
+                                intptr_t place = columns[t][j]; \
+                                intptr_t from = x / stride + how->shift[1][place]; \
+                                if (stride == 2) \
+                                    sum[t] = FMA_##T( \
+                                        SET_##T(kernel[place]), \
+                                        j < FEW ? pick_##T(line + from, 1, inside[t][j]) \
+                                                : pick_any_##T(line, width, from, 1, LANES_##T), \
+                                        sum[t]); \
+                                else if (from >= 0 && from < width) \
+                                    single += kernel[place] * line[from]; \
+                            } \
+                    } \
+                    if (stride != 2) { \
+                        *to = single; \
+                        continue; \
+                    } \
+                    intptr_t left = length - x; \
+                    STORE_##T(to, PART_##T(smaller(left, LANES_##T)), FIRST_##T(sum[0], sum[1])); \
                     if (left > LANES_##T) \
-                        STORE_##T(to + 2 * x + LANES_##T, \
+                        STORE_##T(to + LANES_##T, \
                                   PART_##T(smaller(left - LANES_##T, LANES_##T)), \
-                                  SECOND_##T(a, b)); \
+                                  SECOND_##T(sum[0], sum[1])); \
                 } \
             } \
+        } \
     }
 
 /* One row of a kernel of 3 x 3, whose sums are three variables. */
