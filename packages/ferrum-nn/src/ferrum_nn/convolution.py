@@ -14,7 +14,7 @@ from ferrum_nn.functional.convolution import (
     Sizes,
     convolve,
     convolve_transposed,
-    groups_of,
+    size_of,
     sizes_of,
 )
 from ferrum_nn.module import Module
@@ -45,7 +45,9 @@ class _Conv(Module):
         dtype: DTypeLike | None,
     ) -> None:
         name = type(self).__name__
-        self.groups = groups_of(name, groups)
+        self.in_channels = size_of(name, "in_channels", in_channels)
+        self.out_channels = size_of(name, "out_channels", out_channels)
+        self.groups = size_of(name, "groups", groups, least=1)
         if in_channels % groups or out_channels % groups:
             raise ArgumentError(
                 f"{name}: expected channels in {groups} groups, got in_channels {in_channels} and "
@@ -53,8 +55,6 @@ class _Conv(Module):
             )
         if padding_mode not in MODES:
             raise ArgumentError(f"{name}: expected padding_mode of {MODES}, got {padding_mode!r}")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self.axes, least=1)
         self.stride = sizes_of(name, "stride", stride, self.axes, least=1)
         self.padding = self._padding(name, padding)

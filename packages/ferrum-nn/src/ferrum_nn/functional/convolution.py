@@ -44,10 +44,10 @@ def sizes_of(name: str, what: str, given: Sizes, axes: int, least: int = 0) -> S
     return sizes
 
 
-def groups_of(name: str, groups: int) -> int:
-    """Return the number of groups; raises ArgumentError unless it is an integer of at least 1."""
-    (groups,) = sizes_of(name, "groups", groups, 1, least=1)
-    return groups
+def size_of(name: str, what: str, given: int, least: int = 0) -> int:
+    """Return one number, or raise as `sizes_of` does."""
+    (size,) = sizes_of(name, what, given, 1, least)
+    return size
 
 
 def _operands(
@@ -102,7 +102,7 @@ def convolve(
                 f"input of {x.shape[2:]} with padding {before}"
             )
         size = tuple(each // s + 1 for each, s in zip(room, strides, strict=True))
-    geometry = Geometry(strides, before, dilations, groups_of(name, groups))
+    geometry = Geometry(strides, before, dilations, size_of(name, "groups", groups, least=1))
     out = ops.convolution(x, weight, bias, size=size, geometry=geometry)
     return out if batch else out.squeeze(0)
 
@@ -191,7 +191,7 @@ def convolve_transposed(
             f"{name}: an input of {x.shape[2:]} and a kernel of {weight.shape[2:]} with stride "
             f"{strides} and padding {before} would give a result of {size}"
         )
-    geometry = Geometry(strides, before, dilations, groups_of(name, groups))
+    geometry = Geometry(strides, before, dilations, size_of(name, "groups", groups, least=1))
     out = ops.convolution_input(x, weight, bias, size=size, geometry=geometry)
     return out if batch else out.squeeze(0)
 
