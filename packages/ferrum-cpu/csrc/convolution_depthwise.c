@@ -1,4 +1,4 @@
-/* Depthwise convolution: each channel has kernels of its own, so there is no product of matrices. */
+/* Depthwise convolution: each channel has kernels of its own, so no product of matrices. */
 #include "convolution_job.h"
 #include "isa.h"
 

@@ -1,6 +1,6 @@
 /* The loops of convolution; see convolution_table.h. */
 
-/* Rows of a tile that leave registers for a line of the right operand and one element of the left. */
+/* Rows of a tile that leave registers for a line of one operand and an element of the other. */
 #if defined(__AVX512F__)
 #define TILE_ROWS 14
 #define WIDE_ROWS(CASE) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
@@ -124,8 +124,8 @@
                 for (intptr_t v = 0; v < vectors; v++) \
                     PUT_##T(y + v * LANES_##T, SET_##T(0)); \
                 for (const Run *run = runs; run < runs + count; run++) \
-                    for (intptr_t i = 0; i < run->count; i++) \
-                        y[run->to + i] = ((const T *)from)[c * from_channel + run->from + i * step]; \
+                    for (intptr_t i = 0, at = c * from_channel + run->from; i < run->count; i++) \
+                        y[run->to + i] = ((const T *)from)[at + i * step]; \
             } \
     }
 

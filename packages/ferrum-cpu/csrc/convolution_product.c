@@ -6,6 +6,7 @@
    the outer tensor side by side. Tiles depend on shapes alone, and bits not on the number of
    threads. */
 #include "convolution_reading.h"
+#include "gather.h"
 #include "isa.h"
 
 #include <string.h>
@@ -24,16 +25,17 @@
 typedef struct {
     Job *job;
     Reading from;
-    intptr_t rows;                       /* channels of one group that are written */
+    intptr_t rows; /* channels of one group that are written */
     intptr_t extent[3], first[3], step[3], volume; /* where position m goes: first + step m */
-    int direct;                          /* positions go side by side */
-    const char *weight;                  /* of the first group; from row to row, and channel to channel */
-    intptr_t to_row, to_channel;
-    intptr_t depth, taps;                /* channels and taps that are summed at a time */
-    intptr_t panels, panel;              /* packed rows: how many panels, and rows to each */
-    intptr_t packed_group;               /* elements */
+    int direct; /* positions go side by side */
+    const char *weight;
+    intptr_t to_row, to_channel;  /* from a weight to that of the next row, and next channel */
+    intptr_t depth, taps;         /* channels and taps that are summed at a time */
+    intptr_t panels, panel;       /* packed rows: how many panels, and rows to each */
+    intptr_t packed_group;        /* elements */
     char *packed;
-    intptr_t width, tile, tiles, block, blocks; /* columns of panels and tiles, panels of tasks */
+    intptr_t width, tile, tiles;  /* columns of a panel and of a tile, and how many tiles */
+    intptr_t block, blocks;       /* panels of rows of a task, and how many such blocks */
 } Pass;
 
 static intptr_t padded(intptr_t k) { return cut_in(k, GROUP) * GROUP; }
@@ -119,9 +121,9 @@ static void pack_task(void *context, intptr_t number) {
 
 /* The tile of one task. */
 typedef struct {
-    intptr_t group, panel, panels, row, rows, first, columns;
-    char *lines, *sums; /* what positions read; where sums go, with rows `lead` apart */
-    intptr_t lead, line; /* `line`: elements to a column panel of `lines` */
+    intptr_t group, panel, panels, row, rows, columns, across; /* across: panels of columns */
+    char *lines, *sums;  /* what positions read; where sums go, with rows `lead` apart */
+    intptr_t lead, line; /* `line`: elements to a panel of columns of `lines` */
 } Tile;
 
 static void multiply(const Pass *to, const Tile *tile, const Part *part, int more) {
@@ -129,10 +131,11 @@ static void multiply(const Pass *to, const Tile *tile, const Part *part, int mor
     intptr_t size = job->size, group = to->packed_group * tile->group + part->packed;
     for (intptr_t panel = 0; panel < tile->panels; panel++) {
         intptr_t row = panel * to->panel, channel = tile->group * to->rows + tile->row + row;
-        const char *a = to->packed + (group + (tile->panel + panel) * to->panel * padded(part->k)) * size;
+        intptr_t packed = group + (tile->panel + panel) * to->panel * padded(part->k);
         for (intptr_t at = 0; at < tile->columns; at += to->width)
             isa->convolver.product[job->dtype == F64](
-                a, to->panel, tile->lines + at / to->width * tile->line * size,
+                to->packed + packed * size, to->panel,
+                tile->lines + at / to->width * tile->line * size,
                 tile->sums + (row * tile->lead + at) * size, tile->lead,
                 (int)smaller(to->panel, tile->rows - row), smaller(to->width, tile->columns - at),
                 part->k, job->bias ? job->bias + channel * size : NULL, more);
@@ -140,9 +143,12 @@ static void multiply(const Pass *to, const Tile *tile, const Part *part, int mor
 }
 
 /* Write the sums of a tile where its positions go. */
-static void scatter(const Pass *to, const Tile *tile, const Segment *segments, intptr_t count) {
+static void scatter(const Pass *to, const Tile *tile, const Segment *segments,
+                    const intptr_t *counts) {
     const Job *job = to->job;
-    intptr_t size = job->size, step = to->step[2], channels = job->groups * to->rows;
+    intptr_t size = job->size, step = to->step[2], channels = job->groups * to->rows, count = 0;
+    for (intptr_t i = 0; i < tile->across; i++)
+        count += counts[i];
     for (intptr_t r = 0; r < tile->rows; r++) {
         intptr_t channel = tile->group * to->rows + tile->row + r;
         const char *from = tile->sums + r * tile->lead * size;
@@ -150,64 +156,72 @@ static void scatter(const Pass *to, const Tile *tile, const Segment *segments, i
             intptr_t y = to->first[0] + each->at[0] * to->step[0];
             intptr_t x = to->first[1] + each->at[1] * to->step[1];
             intptr_t z = to->first[2] + each->at[2] * step, n = each->count;
-            intptr_t place = ((each->image * channels + channel) * to->extent[0] + y) * to->extent[1];
-            char *line = job->result + ((place + x) * to->extent[2] + z) * size;
-            if (step == 1)
-                memcpy(line, from, (size_t)(n * size));
-            else if (size == 4)
-                for (intptr_t i = 0; i < n; i++) ((float *)line)[i * step] = ((const float *)from)[i];
-            else
-                for (intptr_t i = 0; i < n; i++) ((double *)line)[i * step] = ((const double *)from)[i];
+            intptr_t plane = each->image * channels + channel;
+            intptr_t line = (plane * to->extent[0] + y) * to->extent[1] + x;
+            move(job->result + (line * to->extent[2] + z) * size, step * size, from, size, n,
+                 (int)size);
             from += n * size;
         }
     }
 }
 
+/* What a task computes; return 0 if there is no room. */
+static int start_tile(const Pass *to, intptr_t number, Tile *tile, Segment *segments,
+                      intptr_t *counts) {
+    const Job *job = to->job;
+    intptr_t size = job->size, cut = number / to->blocks / job->groups;
+    intptr_t image = to->direct ? cut / to->tiles : 0, positions = to->from.positions;
+    intptr_t start = (to->direct ? cut % to->tiles : cut) * to->tile;
+    *tile = (Tile){.group = number / to->blocks % job->groups,
+                   .panel = number % to->blocks * to->block};
+    tile->panels = smaller(to->block, to->panels - tile->panel);
+    tile->row = tile->panel * to->panel;
+    tile->rows = smaller(to->rows - tile->row, tile->panels * to->panel);
+    tile->columns = smaller(to->tile, positions * (to->direct ? 1 : job->batch) - start);
+    tile->line = smaller(to->depth, to->from.channels) * smaller(to->taps, to->from.count) *
+                 to->width;
+    tile->across = cut_in(tile->columns, to->width);
+    intptr_t lines = tile->line * tile->across;
+    intptr_t scattered = to->direct ? 0 : tile->rows * to->tile;
+    tile->lines = pool_take((size_t)((lines + scattered) * size) + 1);
+    tile->lead = to->direct ? to->volume : to->tile;
+    tile->sums = tile->lines + lines * size;
+    if (to->direct) {
+        intptr_t plane = (image * job->groups + tile->group) * to->rows + tile->row;
+        tile->sums = job->result + (plane * to->volume + start) * size;
+    }
+    for (intptr_t i = 0; i < tile->across; i++, segments += *counts++)
+        *counts = segments_of(&to->from, image * positions + start + i * to->width,
+                              smaller(to->width, tile->columns - i * to->width), segments);
+    return tile->lines != NULL;
+}
+
 static void tile_task(void *context, intptr_t number) {
     const Pass *to = context;
     Job *job = to->job;
-    intptr_t size = job->size, block = number % to->blocks, group = number / to->blocks % job->groups;
-    intptr_t cut = number / to->blocks / job->groups;
-    intptr_t image = to->direct ? cut / to->tiles : 0, start = (to->direct ? cut % to->tiles : cut) * to->tile;
-    intptr_t all = to->from.positions * (to->direct ? 1 : job->batch);
-    Tile tile = {.group = group, .panel = block * to->block, .first = start};
-    tile.panels = smaller(to->block, to->panels - tile.panel);
-    tile.row = tile.panel * to->panel;
-    tile.rows = smaller(to->rows - tile.row, tile.panels * to->panel);
-    tile.columns = smaller(to->tile, all - start);
-    tile.line = larger(1, smaller(to->depth, to->from.channels) * smaller(to->taps, to->from.count)) *
-                to->width;
-    intptr_t across = cut_in(tile.columns, to->width), scattered = to->direct ? 0 : tile.rows * to->tile;
-    tile.lines = pool_take((size_t)((tile.line * across + scattered) * size));
-    if (!tile.lines) {
+    Tile tile;
+    Segment segments[MOST_POSITIONS];
+    intptr_t counts[ACROSS], found = 0;
+    if (!start_tile(to, number, &tile, segments, counts)) {
         atomic_store(&job->code, NO_MEMORY);
         return;
     }
-    tile.lead = to->direct ? to->volume : to->tile;
-    tile.sums = to->direct ? job->result + (((image * job->groups + group) * to->rows + tile.row) *
-                                                to->volume + start) * size
-                           : tile.lines + tile.line * across * size;
-    Segment segments[MOST_POSITIONS];
-    intptr_t counts[ACROSS], found = 0;
-    for (intptr_t i = 0; i < across; i++)
-        found += counts[i] = segments_of(&to->from, image * to->from.positions + start + i * to->width,
-                                         smaller(to->width, tile.columns - i * to->width),
-                                         segments + found);
     Part part;
-    int more = 0, is = first_part(to, &part);
-    for (; is || !more; is = next_part(to, &part), more = 1) { /* once, if there is nothing to sum */
-        const Segment *each = segments;
-        for (intptr_t i = 0; i < across; each += counts[i++])
+    int is = first_part(to, &part);
+    if (!is)
+        multiply(to, &tile, &part, 0); /* the bias alone */
+    for (int more = 0; is; is = next_part(to, &part), more = 1) {
+        found = 0;
+        for (intptr_t i = 0; i < tile.across; found += counts[i++])
             for (intptr_t t = 0; t < part.taps; t++)
-                read_lines(job, &to->from, group, part.channel, part.channels, part.tap + t, each,
-                           counts[i], tile.lines + (i * tile.line + t * to->width) * size,
+                read_lines(job, &to->from, tile.group, part.channel, part.channels, part.tap + t,
+                           segments + found, counts[i],
+                           tile.lines + (i * tile.line + t * to->width) * job->size,
                            part.taps * to->width);
         multiply(to, &tile, &part, more);
-        if (!is)
-            break;
     }
     if (!to->direct)
-        scatter(to, &tile, segments, found);
+        scatter(to, &tile, segments, counts);
     pool_give(tile.lines);
 }
 
@@ -256,7 +270,7 @@ static int run_product(Pass *to) {
     to->tile = cut_in(cut_in(all, to->tiles), to->width) * to->width;
     to->tiles = cut_in(all, to->tile);
     intptr_t cuts = to->tiles * (to->direct ? job->batch : 1) * job->groups;
-    to->block = larger(cut_in(LEAST_ROWS, to->panel), cut_in(to->panels, larger(1, cut_in(TASKS, cuts))));
+    to->block = larger(cut_in(LEAST_ROWS, to->panel), cut_in(to->panels, cut_in(TASKS, cuts)));
     to->blocks = cut_in(to->panels, to->block);
     Part part;
     for (int is = first_part(to, &part); is;) {
@@ -305,10 +319,8 @@ static void fill_task(void *context, intptr_t plane) {
     intptr_t channel = plane % (job->groups * job->inner);
     if (!job->bias)
         memset(to, 0, (size_t)(job->volume * job->size));
-    else if (job->dtype == F32)
-        for (intptr_t i = 0; i < job->volume; i++) ((float *)to)[i] = ((const float *)job->bias)[channel];
     else
-        for (intptr_t i = 0; i < job->volume; i++) ((double *)to)[i] = ((const double *)job->bias)[channel];
+        repeat(to, job->bias + channel * job->size, job->volume, (int)job->size);
 }
 
 /* Add to a product the taps that inner positions of a remainder meet; return how many there are. */
@@ -332,7 +344,8 @@ static intptr_t meet(Pass *to, const Tap *taps) {
 /* Compute inner positions of one remainder; none where nothing meets them. */
 static int run_remainder(Job *job, const intptr_t *first, const Tap *taps, Tap *memory) {
     Pass to = {.job = job,
-                  .from = {.data = job->g, .channels = job->outer, .step = {1, 1, 1}, .taps = memory},
+                  .from = {.data = job->g, .channels = job->outer, .step = {1, 1, 1},
+                           .taps = memory},
                   .rows = job->inner,
                   .weight = job->weight,
                   .to_row = job->places,

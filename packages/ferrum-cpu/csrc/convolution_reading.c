@@ -5,8 +5,8 @@
 Tap *taps_of_kernel(const Job *job) {
     Tap *taps = pool_take((size_t)job->places * sizeof(Tap) + 1);
     for (intptr_t k = 0; k < job->places && taps; k++) {
-        intptr_t place[3] = {k / (job->kernel[1] * job->kernel[2]), k / job->kernel[2] % job->kernel[1],
-                             k % job->kernel[2]};
+        intptr_t row = k / job->kernel[2];
+        intptr_t place[3] = {row / job->kernel[1], row % job->kernel[1], k % job->kernel[2]};
         taps[k].place = k;
         for (int axis = 0; axis < 3; axis++)
             taps[k].offset[axis] = place[axis] * job->dilation[axis] - job->padding[axis];

@@ -107,7 +107,8 @@ static void sum_task(void *context, intptr_t number) {
         for (intptr_t r = 0; r < rows; r += sum->panel)
             for (intptr_t c = 0; c < columns; c += sum->width)
                 isa->convolver.product[job->dtype == F64](
-                    left + r * MOST_POSITIONS * size, sum->panel, turned + c * MOST_POSITIONS * size,
+                    left + r * MOST_POSITIONS * size, sum->panel,
+                    turned + c * MOST_POSITIONS * size,
                     to + (r * kernels + c) * size, kernels, (int)smaller(sum->panel, rows - r),
                     smaller(sum->width, columns - c), n, NULL, at > start);
     }
@@ -155,7 +156,8 @@ int run_weight(Job *job) {
     sum.row_blocks = cut_in(job->outer, MOST_ROWS);
     sum.rows = cut_in(cut_in(job->outer, sum.row_blocks), sum.panel) * sum.panel;
     sum.row_blocks = cut_in(job->outer, sum.rows);
-    intptr_t tasks = sum.blocks * sum.row_blocks * job->groups, chunks = cut_in(sum.all, MOST_POSITIONS);
+    intptr_t tasks = sum.blocks * sum.row_blocks * job->groups;
+    intptr_t chunks = cut_in(sum.all, MOST_POSITIONS);
     sum.each = cut_in(chunks, smaller(chunks, larger(1, TASKS / tasks)));
     sum.parts = cut_in(chunks, sum.each);
     from->taps = taps_of_kernel(job);

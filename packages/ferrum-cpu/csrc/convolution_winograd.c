@@ -1,6 +1,6 @@
-/* Convolution by kernels of 3 x 3 with 16 multiplications for four sums instead of 36: F(2 x 2, 3 x 3)
-   of Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. Its factors are 1
-   and 1/2: it loses less than a bit to the direct sum.
+/* Convolution by kernels of 3 x 3 with 16 multiplications for four sums instead of 36: F(2 x 2,
+   3 x 3) of Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. Its factors
+   are 1 and 1/2, and its error is that of a direct sum.
 
    Squares of 4 x 4 inner positions, 2 apart, are transformed, and so are the kernels; for each of
    16 places in a square there is a product of matrices, and 2 x 2 outer positions come from the 16.
@@ -8,7 +8,7 @@
 #include "convolution_reading.h"
 #include "isa.h"
 
-/* About how many elements a wave has of what is transformed and multiplied, for each of 16 places. */
+/* About how many elements of a wave are transformed, and multiplied, for each of 16 places. */
 #define WAVE 131072
 #define DEPTH 256
 /* Channels of a task that transforms. */
@@ -21,11 +21,11 @@
 typedef struct {
     Job *job;
     Reading from;
-    intptr_t rows, to[2], group;               /* channels that are written, into planes of `to` */
+    intptr_t rows, to[2], group;          /* channels that are written, into planes of `to` */
     const char *weight;
-    intptr_t to_row, to_channel, turned;       /* between kernels, and whether they are turned over */
-    intptr_t panel, panels, padded;            /* packed kernels: rows to a panel, padded channels */
-    intptr_t width, squares, first, wave;      /* squares in all; the first, and how many, of a wave */
+    intptr_t to_row, to_channel, turned;  /* between kernels; whether they are turned over */
+    intptr_t panel, panels, padded;       /* packed kernels: rows to a panel, padded channels */
+    intptr_t width, squares, first, wave; /* squares in all; the first of a wave, and how many */
     float *kernels, *lines, *sums;
 } Fast;
 
@@ -106,7 +106,8 @@ static void write_squares(const Fast *fast, const float *lines, const Segment *s
     intptr_t height = fast->to[0], width = fast->to[1], all = job->groups * fast->rows;
     for (intptr_t i = 0, at = 0; i < count; at += segments[i++].count) {
         intptr_t y = 2 * segments[i].at[1], x = 2 * segments[i].at[2];
-        intptr_t plane = (segments[i].image * all + channel) * fast->from.shape[0] + segments[i].at[0];
+        intptr_t plane = segments[i].image * all + channel;
+        plane = plane * fast->from.shape[0] + segments[i].at[0];
         float *to = (float *)job->result + (plane * height + y) * width + x;
         intptr_t n = smaller(2 * segments[i].count, width - x);
         isa->winograd.copy(to, lines + 2 * at, n);
@@ -169,9 +170,10 @@ static int run_fast(Fast *fast, const intptr_t *padding) {
     fast->panel = cut_in(fast->rows, fast->panels);
     fast->panels = cut_in(fast->rows, fast->panel);
     fast->padded = cut_in(from->channels, GROUP) * GROUP;
-    intptr_t most = larger(ACROSS, WAVE / (from->channels + fast->rows) / fast->width) * fast->width;
-    most = smaller(most, cut_in(fast->squares, fast->width) * fast->width);
-    intptr_t kernels = 16 * fast->panels * fast->panel * fast->padded, lines = 16 * most * from->channels;
+    intptr_t most = larger(ACROSS, WAVE / (from->channels + fast->rows) / fast->width);
+    most = smaller(most, cut_in(fast->squares, fast->width)) * fast->width;
+    intptr_t kernels = 16 * fast->panels * fast->panel * fast->padded;
+    intptr_t lines = 16 * most * from->channels;
     fast->kernels = pool_take((size_t)(kernels + lines + 16 * most * fast->rows) * sizeof(float));
     if (!fast->kernels)
         return NO_MEMORY;

@@ -1,8 +1,8 @@
 /* The loops of depthwise convolution; see convolution_table.h. They read planes where these lie:
    of a vector that reaches out of a row, the part inside is loaded, and the rest is 0. */
 
-/* What of a vector of every `stride`th element, up to 2, lies inside: of elements one after the other
-   from `start` on, in two halves. */
+/* What of a vector of every `stride`th element, up to 2, lies inside: of elements one after the
+   other from `start` on, in two halves. */
 #define PICK(T) \
     typedef struct { \
         part_##T low, high; \
@@ -76,8 +76,8 @@
             } \
         } \
     } \
-    /* Four rows at a time: each inner row is read once, and few of them soon after an outer row is \
-       written, which stalls where the two planes lie alike in their pages. */ \
+    /* Four rows at a time: each inner row is read once, and few of them soon after an outer row \
+       is written, which stalls where the two planes lie alike in their pages. */ \
     static void gather_four_##T(const Planes *how, const T *x, const T *weight, T first, T *out) { \
         intptr_t columns = how->out[1], length = how->in[1]; \
         vec_##T factor[9]; \

@@ -1,7 +1,7 @@
 /* Vectors of float32 and float64. A PART is a vector's first elements: nothing else of it is read
-   or written. A RANGE is elements from one on to before another, cut to what a vector has. OR joins vectors that are 0 where the other one is not, if
-   any. Of two vectors one after the other, EVENS are elements 0, 2, 4 ...; FIRST and SECOND
-   are the halves of x0, y0, x1, y1 ... */
+   or written. A RANGE is elements from one on to before another, cut to what a vector has. OR joins
+   vectors of which one is 0 where the other is not. Of two vectors one after the other, EVENS are
+   elements 0, 2, 4 ...; FIRST and SECOND are the halves of x0, y0, x1, y1 ... */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define LANES_f32 16
@@ -61,9 +61,11 @@ typedef __m256i part_f32, part_f64;
 #define PART_f64(count) \
     _mm256_cmpgt_epi64(_mm256_set1_epi64x((count)), _mm256_setr_epi64x(0, 1, 2, 3))
 #define RANGE_f32(from, to) \
-    _mm256_andnot_si256(PART_f32(larger(-1, smaller(from, 9))), PART_f32(larger(-1, smaller(to, 9))))
+    _mm256_andnot_si256(PART_f32(larger(-1, smaller(from, 9))), \
+                        PART_f32(larger(-1, smaller(to, 9))))
 #define RANGE_f64(from, to) \
-    _mm256_andnot_si256(PART_f64(larger(-1, smaller(from, 5))), PART_f64(larger(-1, smaller(to, 5))))
+    _mm256_andnot_si256(PART_f64(larger(-1, smaller(from, 5))), \
+                        PART_f64(larger(-1, smaller(to, 5))))
 #define LOAD_f32(p, part) _mm256_maskload_ps(p, part)
 #define LOAD_f64(p, part) _mm256_maskload_pd(p, part)
 #define STORE_f32(p, part, x) _mm256_maskstore_ps(p, part, x)
