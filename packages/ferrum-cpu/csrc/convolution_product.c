@@ -124,9 +124,9 @@ typedef struct {
     intptr_t group, panel, panels, row, rows, columns, across; /* across: panels of columns */
     char *lines, *sums;  /* what positions read; where sums go, with rows `lead` apart */
     intptr_t lead, line; /* `line`: elements to a panel of columns of `lines` */
-} Tile;
+} Block;
 
-static void multiply(const Pass *to, const Tile *tile, const Part *part, int more) {
+static void multiply(const Pass *to, const Block *tile, const Part *part, int more) {
     const Job *job = to->job;
     intptr_t size = job->size, group = to->packed_group * tile->group + part->packed;
     for (intptr_t panel = 0; panel < tile->panels; panel++) {
@@ -143,7 +143,7 @@ static void multiply(const Pass *to, const Tile *tile, const Part *part, int mor
 }
 
 /* Write the sums of a tile where its positions go. */
-static void scatter(const Pass *to, const Tile *tile, const Segment *segments,
+static void scatter(const Pass *to, const Block *tile, const Segment *segments,
                     const intptr_t *counts) {
     const Job *job = to->job;
     intptr_t size = job->size, step = to->step[2], channels = job->groups * to->rows, count = 0;
@@ -166,13 +166,13 @@ static void scatter(const Pass *to, const Tile *tile, const Segment *segments,
 }
 
 /* What a task computes; return 0 if there is no room. */
-static int start_tile(const Pass *to, intptr_t number, Tile *tile, Segment *segments,
+static int start_tile(const Pass *to, intptr_t number, Block *tile, Segment *segments,
                       intptr_t *counts) {
     const Job *job = to->job;
     intptr_t size = job->size, cut = number / to->blocks / job->groups;
     intptr_t image = to->direct ? cut / to->tiles : 0, positions = to->from.positions;
     intptr_t start = (to->direct ? cut % to->tiles : cut) * to->tile;
-    *tile = (Tile){.group = number / to->blocks % job->groups,
+    *tile = (Block){.group = number / to->blocks % job->groups,
                    .panel = number % to->blocks * to->block};
     tile->panels = smaller(to->block, to->panels - tile->panel);
     tile->row = tile->panel * to->panel;
@@ -199,7 +199,7 @@ static int start_tile(const Pass *to, intptr_t number, Tile *tile, Segment *segm
 static void tile_task(void *context, intptr_t number) {
     const Pass *to = context;
     Job *job = to->job;
-    Tile tile;
+    Block tile;
     Segment segments[MOST_POSITIONS];
     intptr_t counts[ACROSS], found = 0;
     if (!start_tile(to, number, &tile, segments, counts)) {
