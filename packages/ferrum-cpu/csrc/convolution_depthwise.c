@@ -16,6 +16,7 @@ int is_depthwise(const Job *job) {
 static Planes planes_of(const Job *job) {
     Planes how;
     how.channels = 1;
+    how.volume = 0;
     copy_sizes(how.in, job->in + 1, 2);
     copy_sizes(how.out, job->out + 1, 2);
     copy_sizes(how.kernel, job->kernel + 1, 2);
