@@ -18,6 +18,8 @@ typedef struct Job {
     int dtype, size;      /* that is computed in */
     intptr_t planes, read, written, each; /* how many, of how many elements, and in a task */
     int (*plane)(const struct Job *job, const void *x, void *out, intptr_t number, char *room);
+    void (*whole)(const void *from, void *to, intptr_t planes, intptr_t n, double divisor);
+    double divisor; /* of windows that are whole planes */
     intptr_t room;
     char *work;
     atomic_int code;
@@ -117,6 +119,10 @@ static int largest_plane(const Job *job, const void *x, void *out, intptr_t numb
 
 static int mean_plane(const Job *job, const void *x, void *out, intptr_t number, char *room) {
     (void)number;
+    if (job->whole) {
+        job->whole(x, out, 1, job->read, job->divisor);
+        return OK;
+    }
     isa->pooling.mean[job->dtype == F64](&job->windows, x, out, (intptr_t *)room,
                                          line_of(job, room));
     return OK;
@@ -124,6 +130,10 @@ static int mean_plane(const Job *job, const void *x, void *out, intptr_t number,
 
 static int spread_plane(const Job *job, const void *g, void *out, intptr_t number, char *room) {
     (void)number;
+    if (job->whole) {
+        job->whole(g, out, 1, job->written, job->divisor);
+        return OK;
+    }
     memset(out, 0, (size_t)(job->written * job->size));
     isa->pooling.spread[job->dtype == F64](&job->windows, g, out, (intptr_t *)room,
                                            line_of(job, room));
@@ -156,6 +166,13 @@ static void some_planes(void *context, intptr_t task) {
     Job *job = context;
     intptr_t end = smaller(job->planes, (task + 1) * job->each), size = job->size;
     int direct = is_direct(&job->from), narrow = job->to.dtype != job->dtype;
+    intptr_t first = task * job->each;
+    if (job->whole && direct && !narrow) {
+        job->whole(job->from.view.data + first * job->read * size,
+                   job->to.data + first * job->written * size, end - first,
+                   larger(job->read, job->written), job->divisor);
+        return;
+    }
     size_t read = direct ? 0 : (size_t)(job->read * size + 8) & ~(size_t)7;
     size_t written = narrow ? (size_t)(job->written * size + 8) & ~(size_t)7 : 0;
     char *memory = pool_take(read + written + (size_t)job->room + 1);
@@ -163,7 +180,7 @@ static void some_planes(void *context, intptr_t task) {
         atomic_store(&job->code, NO_MEMORY);
         return;
     }
-    for (intptr_t number = task * job->each; number < end; number++) {
+    for (intptr_t number = first; number < end; number++) {
         const char *x = job->from.view.data + number * job->read * size;
         char *place = job->to.data + number * job->written * ITEMSIZE[job->to.dtype];
         char *out = narrow ? memory + read : place;
@@ -206,6 +223,17 @@ static int run(Job *job, const View *from, int axes) {
 
 static int run_windows(Job *job, const View *from, int axes) {
     Windows *w = &job->windows;
+    int whole = 1;
+    double divisor = w->divisor;
+    for (int i = 0; i < 3; i++)
+        whole &= w->axis[i].out == 1 && w->axis[i].count[0] == w->axis[i].in && w->axis[i].step == 1;
+    if (whole && divisor == 0)
+        divisor = (double)w->axis[0].share[0] * w->axis[1].share[0] * w->axis[2].share[0];
+    job->divisor = divisor;
+    if (whole && job->plane == mean_plane)
+        job->whole = isa->pooling.total[from->dtype == F64];
+    if (whole && job->plane == spread_plane)
+        job->whole = isa->pooling.fill[from->dtype == F64];
     job->room = w->most * (intptr_t)sizeof(intptr_t) + w->axis[2].in * 8;
     int code = run(job, from, axes);
     pool_give(job->work);

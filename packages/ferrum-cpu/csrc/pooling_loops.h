@@ -95,17 +95,46 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
             } \
     }
 
+/* Add up the lanes of a vector. */
+#define FOLD_f32(x) \
+    x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3); \
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5); \
+    x += __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+#define FOLD_f64(x) \
+    x += __builtin_shufflevector(x, x, 2, 3, 0, 1); \
+    x += __builtin_shufflevector(x, x, 1, 0, 3, 2);
+
 #define MEANS(T) \
-    /* What n elements add up to, in lanes. */ \
-    static inline T sum_##T(const T *x, intptr_t n) { \
-        T lane[16] = {0}; \
-        intptr_t i = 0; \
-        for (; i + 16 <= n; i += 16) \
-            for (int k = 0; k < 16; k++) lane[k] += x[i + k]; \
-        for (int k = 0; i < n; i++, k++) lane[k] += x[i]; \
-        for (int half = 8; half; half /= 2) \
-            for (int k = 0; k < half; k++) lane[k] += lane[k + half]; \
-        return lane[0]; \
+    static void plane_mean_##T(const void *of_x, void *to, intptr_t planes, intptr_t n, \
+                          double divisor) { \
+        const T *x = of_x; \
+        T *out = to; \
+        for (intptr_t plane = 0; plane < planes; plane++, x += n) { \
+            many_##T one = {0}, two = {0}; \
+            T rest = 0; \
+            intptr_t i = 0; \
+            for (; i + 2 * MANY_##T <= n; i += 2 * MANY_##T) { \
+                one += FROM_##T(x + i); \
+                two += FROM_##T(x + i + MANY_##T); \
+            } \
+            if (i + MANY_##T <= n) { \
+                one += FROM_##T(x + i); \
+                i += MANY_##T; \
+            } \
+            for (; i < n; i++) rest += x[i]; \
+            one += two; \
+            FOLD_##T(one) \
+            out[plane] = (one[0] + rest) / (T)divisor; \
+        } \
+    } \
+    static void plane_fill_##T(const void *of_g, void *to, intptr_t planes, intptr_t n, \
+                         double divisor) { \
+        const T *g = of_g; \
+        T *out = to; \
+        for (intptr_t plane = 0; plane < planes; plane++, out += n) { \
+            T each = g[plane] / (T)divisor; \
+            INDEPENDENT for (intptr_t i = 0; i < n; i++) out[i] = each; \
+        } \
     } \
     static inline T divisor_##T(const Windows *w, intptr_t a, intptr_t b, intptr_t o) { \
         T lines = (T)w->axis[0].share[a] * (T)w->axis[1].share[b]; \
@@ -117,18 +146,9 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
         const T *x = of_x; \
         T *out = to, *sums = room; \
         intptr_t width = axis->in; \
-        int whole = axis->out == 1 && axis->count[0] == width && axis->step == 1 && \
-                    w->axis[1].step == 1; \
         for (intptr_t a = 0; a < w->axis[0].out; a++) \
             for (intptr_t b = 0; b < w->axis[1].out; b++, out += axis->out) { \
                 intptr_t n = list_lines(w, a, b, lines); \
-                if (whole) { /* lines that follow each other */ \
-                    intptr_t run = w->axis[1].count[b]; \
-                    T sum = 0; \
-                    for (intptr_t i = 0; i < n; i += run) sum += sum_##T(x + lines[i], run * width); \
-                    out[0] = sum / divisor_##T(w, a, b, 0); \
-                    continue; \
-                } \
                 const T *line = x + lines[0]; \
                 for (intptr_t i = 1; i < n; i++) { \
                     const T *more = x + lines[i]; \
@@ -165,4 +185,6 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
     }
 
 LARGEST(f32) LARGEST(f64) MEANS(f32) MEANS(f64)
-#define POOLING_TABLE {{largest_f32, largest_f64}, {mean_f32, mean_f64}, {spread_f32, spread_f64}}
+#define POOLING_TABLE \
+    {{largest_f32, largest_f64}, {mean_f32, mean_f64}, {spread_f32, spread_f64}, \
+     {plane_mean_f32, plane_mean_f64}, {plane_fill_f32, plane_fill_f64}}

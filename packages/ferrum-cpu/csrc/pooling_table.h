@@ -28,6 +28,9 @@ typedef struct {
     /* Add to a plane what each mean spreads to its window. */
     void (*spread[2])(const Windows *windows, const void *g, void *out, intptr_t *lines,
                       void *line);
+    /* The means of whole planes of n elements, and what they spread to them. */
+    void (*total[2])(const void *x, void *out, intptr_t planes, intptr_t n, double divisor);
+    void (*fill[2])(const void *g, void *out, intptr_t planes, intptr_t n, double divisor);
 } Pooling;
 
 #endif
