@@ -27,8 +27,9 @@ typedef struct Job {
 
 /* ---- the windows */
 
-/* Fill in the windows along an axis; `to` has room for three numbers for each position. */
-static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *to) {
+/* Fill in the windows along an axis; `to` has room for three numbers for each position. Return
+   whether all of them meet an element. */
+static int fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *to) {
     intptr_t kernel = numbers ? (intptr_t)numbers[0] : 1, n = axis->in;
     int32_t *first = to, *count = to + axis->out, *share = count + axis->out;
     axis->stride = numbers && kernel ? (intptr_t)numbers[1] : 1;
@@ -36,6 +37,7 @@ static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *t
     axis->step = numbers && kernel ? (intptr_t)numbers[3] : 1;
     axis->kernel = kernel;
     axis->low = axis->high = axis->out;
+    int all_meet = 1;
     for (intptr_t o = 0; o < axis->out; o++) {
         intptr_t start, all = kernel, step = axis->step;
         if (kernel) {
@@ -56,7 +58,8 @@ static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *t
             axis->low = smaller(axis->low, o);
             axis->high = o + 1;
         }
-        if (count[o] < 1) { /* the nearest element; its sum counts for nothing */
+        if (count[o] < 1) { /* the nearest element */
+            all_meet = 0;
             first[o] = (int32_t)smaller(larger(start, 0), n - 1);
             count[o] = 1;
         }
@@ -65,6 +68,7 @@ static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *t
     axis->first = first;
     axis->count = count;
     axis->share = share;
+    return all_meet;
 }
 
 /* Fill in the windows between planes of `in` and of `out`; OK, DECLINED or NO_MEMORY. */
@@ -78,7 +82,7 @@ static int set_windows(Job *job, const View *in, const View *out, int axes,
         !same_sizes(in->shape, out->shape, in->axes - axes))
         return DECLINED;
     for (int i = 0; i < 4 * axes; i++)
-        if (numbers[i] < 0 || numbers[i] > INT_MAX)
+        if (numbers[i] < 0 || numbers[i] > INT_MAX || (i % 4 == 3 && !numbers[i] && numbers[i - 3]))
             return DECLINED;
     for (int i = 0; i < 3; i++) {
         int axis = in->axes - 3 + i, is = i >= 3 - axes;
@@ -92,15 +96,20 @@ static int set_windows(Job *job, const View *in, const View *out, int axes,
     if (!job->work)
         return NO_MEMORY;
     int32_t *to = (int32_t *)job->work;
+    int meets = 1;
     for (int i = 0; i < 3; i++) {
         const int64_t *of_axis = i >= 3 - axes ? numbers + 4 * (i - (3 - axes)) : NULL;
         intptr_t most = 1;
-        fill_axis(&w->axis[i], of_axis, padded, to);
+        meets &= fill_axis(&w->axis[i], of_axis, padded, to);
         for (intptr_t o = 0; o < w->axis[i].out; o++)
             most = larger(most, w->axis[i].count[o]);
         if (i < 2)
             w->most *= most;
         to += 3 * w->axis[i].out;
+    }
+    if (!meets && !job->index) { /* a mean of nothing */
+        pool_give(job->work);
+        return DECLINED;
     }
     return OK;
 }
@@ -142,9 +151,10 @@ static int spread_plane(const Job *job, const void *g, void *out, intptr_t numbe
 
 #define SCATTER(T) \
     for (intptr_t i = 0; i < job->read; i++) { \
-        if ((uint64_t)index[i] >= (uint64_t)job->written) \
+        int64_t at = index[i]; \
+        if ((uint64_t)at >= (uint64_t)job->written) \
             return OUT_OF_RANGE; \
-        ((T *)out)[index[i]] += ((const T *)g)[i]; \
+        ((T *)out)[at] += ((const T *)g)[i]; \
     }
 
 static int scatter_plane(const Job *job, const void *g, void *out, intptr_t number, char *room) {

@@ -78,6 +78,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.kink(s.exact(1, 1, 0, 0, -1, -1), size=(3,), windows=two)
     yield s.kink(s.exact(nan, 1, 0, nan, nan, nan), size=(3,), windows=two)
     yield s.kink(s.exact(*[-float("inf")] * 4), size=(2,), windows=two)
+    yield s(s.real(2, 2), size=(3,), windows=Windows((2,), (1,), (2,), (3,)))  # one meets nothing
     yield from _refused(s)
     yield s.bad(DTypeError, s.truth(4), size=(2,), windows=two)
 
