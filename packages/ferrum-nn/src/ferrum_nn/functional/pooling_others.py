@@ -151,10 +151,10 @@ def unpooled(
 def _asked(name: str, usual: Shape, steps: Shape, output_size: Sequence[int]) -> Shape:
     """Return the sizes of a result that are asked for: between those with a stride less or more."""
     axes = len(usual)
-    given = tuple(output_size)
-    asked = sizes_of(name, "output_size", given[-axes:], axes)
+    given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,)
+    asked = sizes_of(name, "output_size", given[2:] if len(given) == axes + 2 else given, axes)
     near = all(abs(n - m) < s for n, m, s in zip(asked, usual, steps, strict=True))
-    if len(given) not in (axes, axes + 2) or not near:
+    if not near:
         least = [n - s + 1 for n, s in zip(usual, steps, strict=True)]
         most = [n + s - 1 for n, s in zip(usual, steps, strict=True)]
         raise ArgumentError(f"{name}: expected output_size from {least} to {most}, got {given}")
@@ -256,10 +256,14 @@ def fractional(
     if random_samples is None:
         random_samples = rand(*shape, dtype=input.dtype, device=input.device)
     check_tensors(name, random_samples)
-    if random_samples.shape != shape or random_samples.dtype is not input.dtype:
+    if random_samples.shape != shape:
         raise ShapeError(
-            f"{name}: expected _random_samples of shape {shape} and {input.dtype.name}, got "
-            f"{random_samples.shape} and {random_samples.dtype.name}"
+            f"{name}: expected _random_samples of shape {shape}, got {random_samples.shape}"
+        )
+    if random_samples.dtype is not input.dtype:
+        raise DTypeError(
+            f"{name}: expected _random_samples of {input.dtype.name}, got "
+            f"{random_samples.dtype.name}"
         )
     samples = random_samples.detach().reshape(-1, axes)
     if axes == 2:
