@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ferrum import TensorLike, tensor
+from ferrum.dtypes import bool_, int64
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
     from ferrum import Tensor
+    from ferrum.dtypes import DType
     from ferrum.samples import Input, Sampler
 
 
@@ -87,28 +89,21 @@ def joined(each: list[Tensor]) -> list[Tensor]:
     return shaped
 
 
-def spread_out(x: TensorLike, windows: Windows, size: Shape, inner: Shape) -> tuple[Tensor, Tensor]:
+def spread_out(x: Tensor, windows: Windows, size: Shape, inner: Shape) -> tuple[Tensor, Tensor]:
     """Return for each position, in one axis, which elements of a flat plane its window has.
 
     Two tensors (positions, places): their indices, and whether they are no repetitions.
     """
-    device = x.device  # type: ignore[attr-defined]
     found = [windows.along(axis, *each) for axis, each in enumerate(zip(inner, size, strict=True))]
-    index, inside = tensor(0, device=device), tensor(True, device=device)
-    places = joined(
-        [
-            tensor(each.places, device=device).reshape(m, -1 if m else 1)
-            for each, m in zip(found, size, strict=True)
-        ]
-    )
-    truths = joined(
-        [
-            tensor(each.inside, device=device).reshape(m, -1 if m else 1)
-            for each, m in zip(found, size, strict=True)
-        ]
-    )
-    for axis, (place, truth) in enumerate(zip(places, truths, strict=True)):
-        index = index * inner[axis] + place
+
+    def table(rows: list[list[Any]], dtype: DType) -> Tensor:
+        return tensor(rows, dtype=dtype, device=x.device).reshape(len(rows), -1 if rows else 1)
+
+    places = joined([table(each.places, int64) for each in found])
+    truths = joined([table(each.inside, bool_) for each in found])
+    index, inside = places[0], truths[0]
+    for n, place, truth in zip(inner[1:], places[1:], truths[1:], strict=True):
+        index = index * n + place
         inside = inside & truth
     shape = prod(size), prod(index.shape[len(size) :])
     return index.reshape(*shape), inside.reshape(*shape)
