@@ -272,7 +272,11 @@ def fractional(
         samples = samples.flip(-1)  # PyTorch's first number is for the last axis
     places = _drawn(samples, plane, size, kernel)
     flat = flat_planes(input, axes)
-    picked = flat.detach().gather(1, places.reshape(flat.shape[0], -1)).reshape(*places.shape)
+    picked = (
+        flat.detach()
+        .gather(1, places.reshape(flat.shape[0], prod(places.shape[1:])))
+        .reshape(*places.shape)
+    )
     index = places.gather(-1, largest(picked)).squeeze(-1)
     return flat.gather(1, index).reshape(*lead, *size), index.reshape(*lead, *size)
 
