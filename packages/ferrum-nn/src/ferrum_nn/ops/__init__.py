@@ -68,6 +68,8 @@ from ferrum_nn.ops.losses_elementwise import (
 )
 from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from ferrum_nn.ops.padding import pad
+from ferrum_nn.ops.pooling import max_pool, max_pool_input
+from ferrum_nn.ops.pooling_average import average_pool, average_pool_input
 from ferrum_nn.ops.steps import adam_step, sgd_step
 from ferrum_nn.ops.steps_factors import adafactor_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
@@ -81,6 +83,8 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "asgd_step",
+    "average_pool",
+    "average_pool_input",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_eval",
@@ -121,6 +125,8 @@ __all__ = [
     "lion_step",
     "logsigmoid",
     "logsigmoid_backward",
+    "max_pool",
+    "max_pool_input",
     "mish",
     "mish_",
     "mish_backward",
