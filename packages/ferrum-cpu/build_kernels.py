@@ -18,6 +18,7 @@ HEADERS = [
     "index.h",
     "losses.h",
     "norms.h",
+    "pooling.h",
     "random.h",
     "reduce_calls.h",
     "steps.h",

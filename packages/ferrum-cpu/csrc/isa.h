@@ -7,6 +7,7 @@
 #include "gemm.h"
 #include "losses_table.h"
 #include "norms_table.h"
+#include "pooling_table.h"
 #include "random_table.h"
 #include "reduce.h"
 #include "softmax.h"
@@ -21,6 +22,7 @@ typedef struct {
     Steps steps;
     Losses losses;
     Norms norms;
+    Pooling pooling;
     Random random;
     Product product[DTYPES];
     ReducerTable reduce;

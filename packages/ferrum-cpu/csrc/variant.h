@@ -30,6 +30,7 @@ typedef double f64;
 #include "convolution_loops.h"
 #include "losses_loops.h"
 #include "norms_loops.h"
+#include "pooling_loops.h"
 #include "random_loops.h"
 #include "steps_loops.h"
 #include "reduce_loops.h"
@@ -43,6 +44,7 @@ const Isa JOIN(isa_, ISA) = {
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
     .norms = NORMS_TABLE,
+    .pooling = POOLING_TABLE,
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,
     .reduce = REDUCE_TABLE,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ferrum import Tensor
+from ferrum.errors import ArgumentError
 from ferrum_nn.functional.convolution import Sizes, sizes_of
 from ferrum_nn.functional.pooling import (
     OutputSizes,
@@ -13,6 +15,7 @@ from ferrum_nn.functional.pooling import (
     averaged,
     max_pooled,
 )
+from ferrum_nn.functional.pooling_others import Ratios, fractional, normed, ratios_of, unpooled
 from ferrum_nn.module import Module
 
 Pooled = Tensor | tuple[Tensor, Tensor]
@@ -208,5 +211,145 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """Make (n, c, *output_size) of (n, c, d, h, w): `functional.adaptive_max_pool3d`."""
+
+    axes = 3
+
+
+class _LPPool(Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.norm_type = norm_type
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.ceil_mode = ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the norms of windows of x."""
+        return normed(self.axes, x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        """Return the numbers."""
+        return (
+            f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+class LPPool1d(_LPPool):
+    """Take norms of windows of (n, c, length) or (c, length): `functional.lp_pool1d`."""
+
+    axes = 1
+
+
+class LPPool2d(_LPPool):
+    """Take norms of windows of (n, c, h, w) or (c, h, w): `functional.lp_pool2d`."""
+
+    axes = 2
+
+
+class LPPool3d(_LPPool):
+    """Take norms of windows of (n, c, d, h, w) or (c, d, h, w): `functional.lp_pool3d`."""
+
+    axes = 3
+
+
+class _MaxUnpool(Module):
+    axes: ClassVar[int]
+
+    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> None:
+        name, steps = type(self).__name__, kernel_size if stride is None else stride
+        self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self.axes, least=1)
+        self.stride = sizes_of(name, "stride", steps, self.axes, least=1)
+        self.padding = sizes_of(name, "padding", padding, self.axes)
+
+    def forward(
+        self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return zeros with x at the indices of their planes."""
+        return unpooled(
+            self.axes, x, indices, self.kernel_size, self.stride, self.padding, output_size
+        )
+
+    def extra_repr(self) -> str:
+        """Return the numbers."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Put x back where `MaxPool1d` found it, between zeros: `functional.max_unpool1d`."""
+
+    axes = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Put x back where `MaxPool2d` found it, between zeros: `functional.max_unpool2d`."""
+
+    axes = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Put x back where `MaxPool3d` found it, between zeros: `functional.max_unpool3d`."""
+
+    axes = 3
+
+
+class _FractionalMaxPool(Module):
+    axes: ClassVar[int]
+    _random_samples: Tensor | None
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        output_size: Sizes | None = None,
+        output_ratio: Ratios | None = None,
+        return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            raise ArgumentError(f"{name}: expected one of output_size and output_ratio")
+        self.kernel_size = sizes_of(name, "kernel_size", kernel_size, self.axes, least=1)
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = self.output_ratio = None
+        if output_size is not None:
+            self.output_size = sizes_of(name, "output_size", output_size, self.axes, least=1)
+        if output_ratio is not None:
+            self.output_ratio = ratios_of(name, output_ratio, self.axes)
+
+    def forward(self, x: Tensor) -> Pooled:
+        """Return the largest elements of windows that start at random, and indices if asked for."""
+        both = fractional(
+            self.axes,
+            x,
+            self.kernel_size,
+            self.output_size,
+            self.output_ratio,
+            self._random_samples,
+        )
+        return both if self.return_indices else both[0]
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Take the largest of windows at random of (n, c, h, w) or (c, h, w).
+
+    See `functional.fractional_max_pool2d`; exactly one of output_size and output_ratio is given.
+    """
+
+    axes = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """Take the largest of windows at random of (n, c, d, h, w) or (c, d, h, w).
+
+    See `functional.fractional_max_pool3d`; exactly one of output_size and output_ratio is given.
+    """
 
     axes = 3

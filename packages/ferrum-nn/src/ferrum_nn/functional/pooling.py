@@ -76,10 +76,10 @@ def windows_of(
     windows, size = Windows(kernel, steps, before, apart), []
     for n, k, s, p, d in zip(plane, *windows, strict=True):
         reach = (k - 1) * d + 1
-        if p > reach // 2:
+        if p > k // 2:
             raise ArgumentError(
-                f"{name}: expected padding of at most half of what a window spans, got {before} "
-                f"with kernel_size {kernel} and dilation {apart}"
+                f"{name}: expected padding of at most half of kernel_size, got {before} and "
+                f"{kernel}"
             )
         room = n + 2 * p - reach
         count = room // s + 1
@@ -88,6 +88,11 @@ def windows_of(
         if count < 1:
             raise ShapeError(
                 f"{name}: a window of {kernel} with dilation {apart} does not fit into planes of "
+                f"{plane} with padding {before}"
+            )
+        if any((o * s - p) % d >= n for o in range(-(-p // s) if d > n else 0)):
+            raise ShapeError(
+                f"{name}: a window of {kernel} with dilation {apart} meets no element of planes of "
                 f"{plane} with padding {before}"
             )
         size.append(count)

@@ -23,6 +23,20 @@ def flat_planes(x: Tensor, axes: int) -> Tensor:
     return x.reshape(prod(x.shape[: x.ndim - axes]), prod(plane))
 
 
+def largest(x: Tensor) -> Tensor:
+    """Return where along the last axis, which stays, the first of the largest is, or the last NaN.
+
+    That is what PyTorch's pooling takes.
+    """
+    best = x.argmax(-1, keepdim=True)
+    if CATEGORY[x.dtype] != 2:
+        return best
+    nans = x.isnan()
+    last = x.shape[-1] - 1 - nans.flip(-1).to(float32).argmax(-1, keepdim=True)
+    found: Tensor = where(nans.any(-1, keepdim=True), last, best)
+    return found
+
+
 @op(outputs=("out", "index"))
 def max_pool(x: TensorLike, *, size: Shape, windows: Windows) -> tuple[Spec, Spec]:
     """Return the largest element of each window, and its index in the flat plane.
@@ -41,19 +55,12 @@ def max_pool(x: TensorLike, *, size: Shape, windows: Windows) -> tuple[Spec, Spe
 @max_pool.fallback
 def _(x: Tensor, *, size: Shape, windows: Windows) -> tuple[Tensor, Tensor]:
     shape = (*x.shape[: x.ndim - len(size)], *size)
-    if 0 in shape:
-        empty = zeros(*shape, dtype=x.dtype, device=x.device)
-        return empty, empty.to(int64)
     places, _ = spread_out(x, windows, size, x.shape[x.ndim - len(size) :])
     planes = flat_planes(x, len(size))
-    picked = planes.index_select(1, places.reshape(-1)).reshape(-1, *places.shape)
-    best = picked.argmax(-1)
-    if CATEGORY[x.dtype] == 2:
-        nans = picked.isnan()
-        last = places.shape[1] - 1 - nans.flip(-1).to(float32).argmax(-1)
-        best = where(nans.any(-1), last, best)
-    index = places.unsqueeze(0).expand(*picked.shape).gather(-1, best.unsqueeze(-1))
-    return picked.gather(-1, best.unsqueeze(-1)).reshape(*shape), index.reshape(*shape)
+    picked = planes.index_select(1, places.reshape(-1)).reshape(planes.shape[0], *places.shape)
+    best = largest(picked)
+    index = places.unsqueeze(0).expand(*picked.shape).gather(-1, best)
+    return picked.gather(-1, best).reshape(*shape), index.reshape(*shape)
 
 
 @max_pool.gradient
@@ -71,6 +78,7 @@ def _(s: Sampler) -> Iterator[Sample]:
     yield s.kink(s.exact(1, 1, 0, 0, -1, -1), size=(3,), windows=two)
     yield s.kink(s.exact(nan, 1, 0, nan, nan, nan), size=(3,), windows=two)
     yield s.kink(s.exact(*[-float("inf")] * 4), size=(2,), windows=two)
+    yield s(s.real(2, 2), size=(3,), windows=Windows((2,), (1,), (2,), (3,)))  # one meets nothing
     yield from _refused(s)
     yield s.bad(DTypeError, s.truth(4), size=(2,), windows=two)
 

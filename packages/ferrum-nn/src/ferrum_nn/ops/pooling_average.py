@@ -66,11 +66,9 @@ def average_pool(
 def _(x: Tensor, *, size: Shape, windows: Windows, padded: bool, divisor: int | None) -> Tensor:
     axes = len(size)
     lead, inner = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
-    if 0 in lead or 0 in size:
-        return zeros(*lead, *size, dtype=x.dtype, device=x.device)
     places, inside = spread_out(x, windows, size, inner)
     planes = _wide(x, axes)
-    picked = planes.index_select(1, places.reshape(-1)).reshape(-1, *places.shape)
+    picked = planes.index_select(1, places.reshape(-1)).reshape(planes.shape[0], *places.shape)
     sums: Tensor = where(inside, picked, 0.0).sum(-1)
     out = sums / _divisors(sums, size, inner, windows, padded, divisor)
     return out.reshape(*lead, *size).to(x.dtype)
@@ -88,8 +86,8 @@ def _(
 @average_pool.samples
 def _(s: Sampler) -> Iterator[Sample]:
     for i, (x, size, windows) in enumerate(cases(s)):
-        yield s(x, size=size, windows=windows, padded=bool(i % 2), divisor=None)
-        yield s(x, size=size, windows=windows, padded=not i % 2, divisor=[None, 3, -2][i % 3])
+        divisor = [None, None, 3, None, None, -2][i % 6]
+        yield s(x, size=size, windows=windows, padded=bool(i % 2), divisor=divisor)
     yield from _refused(s, (2,))
 
 
@@ -125,12 +123,10 @@ def average_pool_input(
 def _(g: Tensor, *, size: Shape, windows: Windows, padded: bool, divisor: int | None) -> Tensor:
     axes = len(size)
     lead, outer = g.shape[: g.ndim - axes], g.shape[g.ndim - axes :]
-    if 0 in g.shape or 0 in size:
-        return zeros(*lead, *size, dtype=g.dtype, device=g.device)
     places, inside = spread_out(g, windows, outer, size)
     parts = _wide(g, axes)
     parts = parts / _divisors(parts, outer, size, windows, padded, divisor)
-    each = where(inside, parts.unsqueeze(-1), 0.0).reshape(parts.shape[0], -1)
+    each = where(inside, parts.unsqueeze(-1), 0.0).reshape(parts.shape[0], places.numel())
     index = places.reshape(1, -1).expand(*each.shape)
     planes = zeros(parts.shape[0], prod(size), dtype=parts.dtype, device=g.device)
     return planes.scatter_add(1, index, each).reshape(*lead, *size).to(g.dtype)
@@ -149,7 +145,6 @@ def _(
 def _(s: Sampler) -> Iterator[Sample]:
     for i, (x, size, windows) in enumerate(cases(s)):
         lead, inner = x.values.shape[: -len(size)], x.values.shape[-len(size) :]
-        for j, g in enumerate((s.real(*lead, *size), s.real(*lead, *size))):
-            divisor = [None, 3, -2][i % 3] if j else None
-            yield s(g, size=inner, windows=windows, padded=bool((i + j) % 2), divisor=divisor)
+        g, divisor = s.real(*lead, *size), [None, None, -2, None, None, 3][i % 6]
+        yield s(g, size=inner, windows=windows, padded=not i % 2, divisor=divisor)
     yield from _refused(s, (4,))

@@ -52,7 +52,7 @@ class Windows(NamedTuple):
                 )
         if min(size) < 0 or min(inner) < 0:
             raise ArgumentError(f"{name}: expected sizes of at least 0, got {size} and {inner}")
-        if 0 in inner and 0 not in x.shape[:-axes] and 0 not in size:
+        if 0 in inner:
             raise ShapeError(f"{name}: expected planes with elements, got {inner}")
 
     def along(self, axis: int, length: int, size: int) -> Along:
