@@ -48,9 +48,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     name = "affine_grid"
     check_tensors(name, theta)
     check_floating(name, theta)
-    if len(size) not in (4, 5):
+    try:
+        count = len(size)
+    except TypeError:
+        count = 0
+    if count not in (4, 5):
         raise ArgumentError(f"{name}: expected size (n, c, h, w) or (n, c, d, h, w), got {size!r}")
-    n, _, *lengths = sizes_of(name, "size", size, len(size), least=1)
+    n, _, *lengths = sizes_of(name, "size", size, count, least=1)
     axes = len(lengths)
     if theta.shape != (n, axes, axes + 1):
         raise ShapeError(
