@@ -20,6 +20,7 @@ HEADERS = [
     "norms.h",
     "random.h",
     "reduce_calls.h",
+    "resizing.h",
     "steps.h",
 ]
 # -ffp-contract=off: a fused multiply-add only where it is written, so that bits do not depend on

@@ -9,6 +9,7 @@
 #include "norms_table.h"
 #include "random_table.h"
 #include "reduce.h"
+#include "resizing_table.h"
 #include "softmax.h"
 #include "steps.h"
 #include "steps_table.h"
@@ -24,6 +25,7 @@ typedef struct {
     Random random;
     Product product[DTYPES];
     ReducerTable reduce;
+    Resizing resizing;
     SoftmaxTable softmax;
 } Isa;
 
