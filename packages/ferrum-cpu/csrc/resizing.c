@@ -60,6 +60,14 @@ static void pick_rows(const Job *job, const char *x, char *out, intptr_t from, i
     }
 }
 
+/* Whether it is less work to weigh rows before each is resized; gathering counts twice. */
+static int rows_first(const Axis *r, const Axis *c) {
+    double before = (double)r->size * (double)c->length * (double)r->taps;
+    double after = (double)r->size * (double)c->size * (double)r->taps;
+    double each = 2.0 * (double)c->size * (double)c->taps;
+    return before + each * (double)r->size < after + each * (double)r->length;
+}
+
 /* Weigh rows. `buffer` has room for the row with an end, then for rows, then for what a row of
    the result is made of. */
 static int weigh_rows(const Job *job, const char *x, char *out, intptr_t from, intptr_t to) {
@@ -73,7 +81,8 @@ static int weigh_rows(const Job *job, const char *x, char *out, intptr_t from, i
                 high = larger(high, place + 1);
             }
         }
-    intptr_t count = larger(high - low, 0), stay = !c->places;
+    intptr_t count = larger(high - low, 0), stay = !c->places || rows_first(r, c);
+    intptr_t width = stay ? c->length : c->size;
     size_t pointers = (size_t)r->taps * (sizeof(void *) + (size_t)job->item);
     size_t before = (pointers + 63) / 64 * 64;
     size_t padded = (size_t)((c->length + 1) * job->item + 63) / 64 * 64;
@@ -85,17 +94,24 @@ static int weigh_rows(const Job *job, const char *x, char *out, intptr_t from, i
     char *lines = buffer + before + padded;
     for (intptr_t y = 0; y < count && !stay; y++)
         along(job, lines + y * bytes, x + (low + y) * c->length * job->item, buffer + before);
-    const char *first = stay ? x + low * bytes : lines;
+    const char *first = stay ? x + low * width * job->item : lines;
     for (intptr_t y = from; y < to; y++) {
         intptr_t found = 0;
         for (intptr_t t = 0; t < r->taps; t++) {
             intptr_t at = t * r->size + y, place = r->places[at];
             if (place >= r->length)
                 continue;
-            rows[found] = first + (place - low) * bytes;
+            rows[found] = first + (place - low) * width * job->item;
             memcpy(weights + found++ * job->item, r->weights + at * job->item, (size_t)job->item);
         }
-        isa->resizing.across[job->wide](out + y * bytes, rows, weights, found, c->size);
+        char *line = out + y * bytes;
+        int more = stay && c->places; /* then the row that is weighed has the end behind it */
+        isa->resizing.across[job->wide](more ? buffer + before : line, rows, weights, found, width);
+        if (more) {
+            memset(buffer + before + width * job->item, 0, (size_t)job->item);
+            isa->resizing.along[job->wide](line, buffer + before, c->places, c->weights, c->taps,
+                                           c->size);
+        }
     }
     pool_give(buffer);
     return 1;
