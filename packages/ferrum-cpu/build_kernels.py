@@ -21,6 +21,8 @@ HEADERS = [
     "pooling.h",
     "random.h",
     "reduce_calls.h",
+    "resizing.h",
+    "sampling.h",
     "steps.h",
 ]
 # -ffp-contract=off: a fused multiply-add only where it is written, so that bits do not depend on

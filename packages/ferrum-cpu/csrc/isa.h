@@ -10,6 +10,7 @@
 #include "pooling_table.h"
 #include "random_table.h"
 #include "reduce.h"
+#include "resizing_table.h"
 #include "softmax.h"
 #include "steps.h"
 #include "steps_table.h"
@@ -28,6 +29,7 @@ typedef struct {
     Random random;
     Product product[DTYPES];
     ReducerTable reduce;
+    Resizing resizing;
     SoftmaxTable softmax;
 } Isa;
 

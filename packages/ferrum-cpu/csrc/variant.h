@@ -37,6 +37,7 @@ typedef double f64;
 #include "random_loops.h"
 #include "steps_loops.h"
 #include "reduce_loops.h"
+#include "resizing_loops.h"
 #include "softmax_loops.h"
 
 const Isa JOIN(isa_, ISA) = {
@@ -53,5 +54,6 @@ const Isa JOIN(isa_, ISA) = {
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,
     .reduce = REDUCE_TABLE,
+    .resizing = RESIZING_TABLE,
     .softmax = SOFTMAX_TABLE,
 };

@@ -125,8 +125,10 @@ from ferrum_nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from ferrum_nn.rearranging import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unfold
 from ferrum_nn.sparse import Embedding
 from ferrum_nn.training import evaluate, fit
+from ferrum_nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -145,6 +147,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "ChannelShuffle",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "Checkpoint",
@@ -157,6 +160,7 @@ __all__ = [
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GELU",
@@ -201,6 +205,8 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
     "RReLU",
@@ -225,8 +231,12 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
     "UnknownKeyError",
     "UnknownNameError",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "data",
     "evaluate",
     "fit",

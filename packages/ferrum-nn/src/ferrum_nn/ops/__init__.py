@@ -50,6 +50,7 @@ from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_nor
 from ferrum_nn.ops.convolution import convolution, convolution_input, convolution_weight
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
+from ferrum_nn.ops.folding import fold, unfold
 from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
     cross_entropy,
@@ -70,6 +71,8 @@ from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_n
 from ferrum_nn.ops.padding import pad
 from ferrum_nn.ops.pooling import max_pool, max_pool_input
 from ferrum_nn.ops.pooling_average import average_pool, average_pool_input
+from ferrum_nn.ops.resizing import resize, resize_adjoint
+from ferrum_nn.ops.sampling import grid_sample, grid_sample_grid, grid_sample_input
 from ferrum_nn.ops.steps import adam_step, sgd_step
 from ferrum_nn.ops.steps_factors import adafactor_step
 from ferrum_nn.ops.steps_moments import adamax_step, nadam_step, radam_step
@@ -102,10 +105,14 @@ __all__ = [
     "elu_",
     "elu_backward",
     "embedding",
+    "fold",
     "gelu",
     "gelu_backward",
     "glu",
     "glu_backward",
+    "grid_sample",
+    "grid_sample_grid",
+    "grid_sample_input",
     "hardshrink",
     "hardsigmoid",
     "hardsigmoid_",
@@ -139,6 +146,8 @@ __all__ = [
     "prelu_",
     "prelu_backward",
     "radam_step",
+    "resize",
+    "resize_adjoint",
     "rms_norm",
     "rms_norm_backward",
     "rmsprop_step",
@@ -156,4 +165,5 @@ __all__ = [
     "threshold",
     "threshold_",
     "threshold_backward",
+    "unfold",
 ]
