@@ -9,8 +9,8 @@ typedef i32 where_f32 __attribute__((vector_size(32)));
 typedef i64 where_f64 __attribute__((vector_size(32)));
 typedef i64 index_f32 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef i64 index_f64 __attribute__((vector_size(32), aligned(8), may_alias));
-#define WHOLE_f32 i32
-#define WHOLE_f64 i64
+#define NUMBER_f32 i32
+#define NUMBER_f64 i64
 #define MANY_f32 8
 #define MANY_f64 4
 #define STEPS_f32 {0, 1, 2, 3, 4, 5, 6, 7}
@@ -19,9 +19,9 @@ typedef i64 index_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 #define FROM_f32(p) ((many_f32)*(const loose_f32 *)(p))
 #define FROM_f64(p) ((many_f64)*(const loose_f64 *)(p))
 /* Every second of the elements from p on; what lies after the last of them is not read. */
-#define SECOND_f32(p) \
+#define ALTERNATE_f32(p) \
     __builtin_shufflevector(FROM_f32(p), FROM_f32((p) + 7), 0, 2, 4, 6, 9, 11, 13, 15)
-#define SECOND_f64(p) __builtin_shufflevector(FROM_f64(p), FROM_f64((p) + 3), 0, 2, 5, 7)
+#define ALTERNATE_f64(p) __builtin_shufflevector(FROM_f64(p), FROM_f64((p) + 3), 0, 2, 5, 7)
 
 /* List where the lines start that the windows of a row of positions meet; return how many. */
 static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intptr_t *lines) {
@@ -41,19 +41,19 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
         const T *from = x + o * axis->stride - axis->padding; \
         T low = -(T)INFINITY; \
         intptr_t start = o * axis->stride - axis->padding; \
-        where_##T step = STEPS_##T, at = step - step + (WHOLE_##T)lines[0]; \
+        where_##T step = STEPS_##T, at = step - step + (NUMBER_##T)lines[0]; \
         many_##T best = {0}; \
         best += low; \
         for (intptr_t i = 0; i < n; i++) \
             for (intptr_t k = 0; k < axis->kernel; k++) { \
                 const T *p = from + lines[i] + k * axis->step; \
-                many_##T v = axis->stride == 1 ? FROM_##T(p) : SECOND_##T(p); \
+                many_##T v = axis->stride == 1 ? FROM_##T(p) : ALTERNATE_##T(p); \
                 where_##T take = (v > best) | (v != v); \
-                where_##T here = step - step + (WHOLE_##T)(lines[i] + k * axis->step); \
+                where_##T here = step - step + (NUMBER_##T)(lines[i] + k * axis->step); \
                 best = (many_##T)(((where_##T)v & take) | ((where_##T)best & ~take)); \
                 at = (here & take) | (at & ~take); \
             } \
-        at += step * (WHOLE_##T)axis->stride + (WHOLE_##T)start; \
+        at += step * (NUMBER_##T)axis->stride + (NUMBER_##T)start; \
         *(loose_##T *)(out + o) = best; \
         *(index_##T *)(index + o) = __builtin_convertvector(at, index_##T); \
     } \
@@ -163,7 +163,7 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
                 } \
             } \
     } \
-    static void spread_##T(const Windows *w, const void *of_g, void *to, intptr_t *lines, \
+    static void spread_mean_##T(const Windows *w, const void *of_g, void *to, intptr_t *lines, \
                            void *room) { \
         const Axis *axis = &w->axis[2]; \
         const T *g = of_g; \
@@ -186,5 +186,5 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
 
 LARGEST(f32) LARGEST(f64) MEANS(f32) MEANS(f64)
 #define POOLING_TABLE \
-    {{largest_f32, largest_f64}, {mean_f32, mean_f64}, {spread_f32, spread_f64}, \
+    {{largest_f32, largest_f64}, {mean_f32, mean_f64}, {spread_mean_f32, spread_mean_f64}, \
      {plane_mean_f32, plane_mean_f64}, {plane_fill_f32, plane_fill_f64}}

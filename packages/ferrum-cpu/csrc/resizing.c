@@ -18,20 +18,20 @@ typedef struct {
     const char *weights;
     intptr_t taps, length, size; /* of x, of the result */
     int sparse;                  /* there are places behind the end */
-} Axis;
+} Side;
 
 typedef struct {
     const char *x;
     char *out;
     int wide; /* 8 bytes, not 4 */
     intptr_t item, planes, chunk, chunks, each;
-    Axis rows, columns;
+    Side rows, columns;
     atomic_int code;
 } Job;
 
 /* Resize one row of x. */
 static void along(const Job *job, void *out, const char *row, char *padded) {
-    const Axis *c = &job->columns;
+    const Side *c = &job->columns;
     if (!c->weights) {
         isa->resizing.pick[job->wide](out, row, c->places, c->size);
         return;
@@ -61,7 +61,7 @@ static void pick_rows(const Job *job, const char *x, char *out, intptr_t from, i
 }
 
 /* Whether it is less work to weigh rows before each is resized; gathering counts twice. */
-static int rows_first(const Axis *r, const Axis *c) {
+static int rows_first(const Side *r, const Side *c) {
     double before = (double)r->size * (double)c->length * (double)r->taps;
     double after = (double)r->size * (double)c->size * (double)r->taps;
     double each = 2.0 * (double)c->size * (double)c->taps;
@@ -71,7 +71,7 @@ static int rows_first(const Axis *r, const Axis *c) {
 /* Weigh rows. `buffer` has room for the row with an end, then for rows, then for what a row of
    the result is made of. */
 static int weigh_rows(const Job *job, const char *x, char *out, intptr_t from, intptr_t to) {
-    const Axis *r = &job->rows, *c = &job->columns;
+    const Side *r = &job->rows, *c = &job->columns;
     intptr_t low = r->length, high = 0, bytes = c->size * job->item;
     for (intptr_t t = 0; t < r->taps; t++)
         for (intptr_t y = from; y < to; y++) {
@@ -147,10 +147,10 @@ static void task(void *context, intptr_t i) {
 }
 
 /* Read how an axis is resized; whether it fits, and every place is there. */
-static int read_axis(Axis *axis, uintptr_t places_id, uintptr_t weights_id, int dtype,
+static int read_axis(Side *axis, uintptr_t places_id, uintptr_t weights_id, int dtype,
                      intptr_t length, intptr_t size) {
     View places, weights;
-    *axis = (Axis){.length = length, .size = size};
+    *axis = (Side){.length = length, .size = size};
     if (!places_id)
         return length == size && !weights_id;
     if (length >= INT_MAX || !read_array(places_id, &places) || places.dtype != I32 ||
