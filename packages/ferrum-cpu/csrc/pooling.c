@@ -34,6 +34,8 @@ static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *t
     axis->stride = numbers && kernel ? (intptr_t)numbers[1] : 1;
     axis->padding = numbers && kernel ? (intptr_t)numbers[2] : 0;
     axis->step = numbers && kernel ? (intptr_t)numbers[3] : 1;
+    if (!kernel && axis->out && n % axis->out == 0) /* those that adapt are alike */
+        kernel = axis->stride = n / axis->out;
     axis->kernel = kernel;
     axis->low = axis->high = axis->out;
     for (intptr_t o = 0; o < axis->out; o++) {
