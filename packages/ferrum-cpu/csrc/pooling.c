@@ -27,17 +27,17 @@ typedef struct Job {
 
 /* ---- the windows */
 
-/* Fill in the windows along an axis; `to` has room for three numbers for each position. Return
-   whether all of them meet an element. */
-static int fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *to) {
+/* Fill in the windows along an axis; `to` has room for three numbers for each position. */
+static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *to) {
     intptr_t kernel = numbers ? (intptr_t)numbers[0] : 1, n = axis->in;
     int32_t *first = to, *count = to + axis->out, *share = count + axis->out;
     axis->stride = numbers && kernel ? (intptr_t)numbers[1] : 1;
     axis->padding = numbers && kernel ? (intptr_t)numbers[2] : 0;
     axis->step = numbers && kernel ? (intptr_t)numbers[3] : 1;
+    if (!kernel && axis->out && n % axis->out == 0) /* those that adapt are alike */
+        kernel = axis->stride = n / axis->out;
     axis->kernel = kernel;
     axis->low = axis->high = axis->out;
-    int all_meet = 1;
     for (intptr_t o = 0; o < axis->out; o++) {
         intptr_t start, all = kernel, step = axis->step;
         if (kernel) {
@@ -59,16 +59,15 @@ static int fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *to
             axis->high = o + 1;
         }
         if (count[o] < 1) { /* the nearest element */
-            all_meet = 0;
             first[o] = (int32_t)smaller(larger(start, 0), n - 1);
             count[o] = 1;
+            share[o] = padded ? share[o] : 1;
         }
     }
     axis->low = smaller(axis->low, axis->high);
     axis->first = first;
     axis->count = count;
     axis->share = share;
-    return all_meet;
 }
 
 /* Fill in the windows between planes of `in` and of `out`; OK, DECLINED or NO_MEMORY. */
@@ -96,20 +95,15 @@ static int set_windows(Job *job, const View *in, const View *out, int axes,
     if (!job->work)
         return NO_MEMORY;
     int32_t *to = (int32_t *)job->work;
-    int meets = 1;
     for (int i = 0; i < 3; i++) {
         const int64_t *of_axis = i >= 3 - axes ? numbers + 4 * (i - (3 - axes)) : NULL;
         intptr_t most = 1;
-        meets &= fill_axis(&w->axis[i], of_axis, padded, to);
+        fill_axis(&w->axis[i], of_axis, padded, to);
         for (intptr_t o = 0; o < w->axis[i].out; o++)
             most = larger(most, w->axis[i].count[o]);
         if (i < 2)
             w->most *= most;
         to += 3 * w->axis[i].out;
-    }
-    if (!meets && !job->index) { /* a mean of nothing */
-        pool_give(job->work);
-        return DECLINED;
     }
     return OK;
 }
@@ -236,7 +230,8 @@ static int run_windows(Job *job, const View *from, int axes) {
     int whole = 1;
     double divisor = w->divisor;
     for (int i = 0; i < 3; i++)
-        whole &= w->axis[i].out == 1 && w->axis[i].count[0] == w->axis[i].in && w->axis[i].step == 1;
+        whole &= w->axis[i].out == 1 && w->axis[i].count[0] == w->axis[i].in &&
+                 w->axis[i].step == 1;
     if (whole && divisor == 0)
         divisor = (double)w->axis[0].share[0] * w->axis[1].share[0] * w->axis[2].share[0];
     job->divisor = divisor;

@@ -1,27 +1,39 @@
 /* The loops of pooling; see pooling_table.h. */
 
-/* Vectors of 32 bytes: a wider row would be longer than many planes are wide. */
-typedef f32 many_f32 __attribute__((vector_size(32)));
-typedef f64 many_f64 __attribute__((vector_size(32)));
-typedef f32 loose_f32 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef f64 loose_f64 __attribute__((vector_size(32), aligned(8), may_alias));
-typedef i32 where_f32 __attribute__((vector_size(32)));
-typedef i64 where_f64 __attribute__((vector_size(32)));
-typedef i64 index_f32 __attribute__((vector_size(64), aligned(8), may_alias));
-typedef i64 index_f64 __attribute__((vector_size(32), aligned(8), may_alias));
-#define WHOLE_f32 i32
-#define WHOLE_f64 i64
+/* Vectors of 32 bytes, since a wider row would be longer than many planes are wide, and of 16 for
+   narrower planes: the vectors V, of the type T and WHOLE numbers of its size. */
+#define VECTORS(V, T, WHOLE, BYTES) \
+    typedef T many_##V __attribute__((vector_size(BYTES))); \
+    typedef T loose_##V __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias)); \
+    typedef WHOLE where_##V __attribute__((vector_size(BYTES))); \
+    typedef i64 index_##V __attribute__((vector_size(BYTES * 8 / sizeof(T)), aligned(8), \
+                                         may_alias));
+VECTORS(f32, f32, i32, 32) VECTORS(f64, f64, i64, 32)
+VECTORS(half_f32, f32, i32, 16) VECTORS(half_f64, f64, i64, 16)
 #define MANY_f32 8
 #define MANY_f64 4
+#define MANY_half_f32 4
+#define MANY_half_f64 2
 #define STEPS_f32 {0, 1, 2, 3, 4, 5, 6, 7}
 #define STEPS_f64 {0, 1, 2, 3}
+#define STEPS_half_f32 STEPS_f64
+#define STEPS_half_f64 {0, 1}
 
-#define FROM_f32(p) ((many_f32)*(const loose_f32 *)(p))
-#define FROM_f64(p) ((many_f64)*(const loose_f64 *)(p))
+#define FROM(V, p) ((many_##V)*(const loose_##V *)(p))
 /* Every second of the elements from p on; what lies after the last of them is not read. */
 #define SECOND_f32(p) \
-    __builtin_shufflevector(FROM_f32(p), FROM_f32((p) + 7), 0, 2, 4, 6, 9, 11, 13, 15)
-#define SECOND_f64(p) __builtin_shufflevector(FROM_f64(p), FROM_f64((p) + 3), 0, 2, 5, 7)
+    __builtin_shufflevector(FROM(f32, p), FROM(f32, (p) + 7), 0, 2, 4, 6, 9, 11, 13, 15)
+#define SECOND_f64(p) __builtin_shufflevector(FROM(f64, p), FROM(f64, (p) + 3), 0, 2, 5, 7)
+#define SECOND_half_f32(p) \
+    __builtin_shufflevector(FROM(half_f32, p), FROM(half_f32, (p) + 3), 0, 2, 5, 7)
+#define SECOND_half_f64(p) (many_half_f64){(p)[0], (p)[2]}
+/* One in s of them. */
+#define EACH_f32(p, s) \
+    (many_f32){(p)[0], (p)[s], (p)[2 * (s)], (p)[3 * (s)], (p)[4 * (s)], (p)[5 * (s)], \
+               (p)[6 * (s)], (p)[7 * (s)]}
+#define EACH_f64(p, s) (many_f64){(p)[0], (p)[s], (p)[2 * (s)], (p)[3 * (s)]}
+#define EACH_half_f32(p, s) (many_half_f32){(p)[0], (p)[s], (p)[2 * (s)], (p)[3 * (s)]}
+#define EACH_half_f64(p, s) (many_half_f64){(p)[0], (p)[s]}
 
 /* List where the lines start that the windows of a row of positions meet; return how many. */
 static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intptr_t *lines) {
@@ -34,29 +46,31 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
     return n;
 }
 
-#define LARGEST(T) \
-    /* Positions o ... of a row, as many as a vector has, whose windows are whole. */ \
-    static inline void largest_many_##T(const Axis *axis, const T *x, T *out, int64_t *index, \
+/* Positions o ... of a row, as many as a vector has, whose windows are whole. */
+#define LARGEST_MANY(V, T, WHOLE) \
+    static inline void largest_many_##V(const Axis *axis, const T *x, T *out, int64_t *index, \
                                         const intptr_t *lines, intptr_t n, intptr_t o) { \
-        const T *from = x + o * axis->stride - axis->padding; \
-        T low = -(T)INFINITY; \
-        intptr_t start = o * axis->stride - axis->padding; \
-        where_##T step = STEPS_##T, at = step - step + (WHOLE_##T)lines[0]; \
-        many_##T best = {0}; \
-        best += low; \
+        intptr_t start = o * axis->stride - axis->padding, s = axis->stride; \
+        where_##V step = STEPS_##V, none = step - step, at = none + (WHOLE)lines[0]; \
+        many_##V best = {0}; \
+        best -= (T)INFINITY; \
         for (intptr_t i = 0; i < n; i++) \
             for (intptr_t k = 0; k < axis->kernel; k++) { \
-                const T *p = from + lines[i] + k * axis->step; \
-                many_##T v = axis->stride == 1 ? FROM_##T(p) : SECOND_##T(p); \
-                where_##T take = (v > best) | (v != v); \
-                where_##T here = step - step + (WHOLE_##T)(lines[i] + k * axis->step); \
-                best = (many_##T)(((where_##T)v & take) | ((where_##T)best & ~take)); \
+                const T *p = x + start + lines[i] + k * axis->step; \
+                many_##V v = s == 1 ? FROM(V, p) : s == 2 ? SECOND_##V(p) : EACH_##V(p, s); \
+                where_##V take = (v > best) | (v != v); \
+                where_##V here = none + (WHOLE)(lines[i] + k * axis->step); \
+                best = (many_##V)(((where_##V)v & take) | ((where_##V)best & ~take)); \
                 at = (here & take) | (at & ~take); \
             } \
-        at += step * (WHOLE_##T)axis->stride + (WHOLE_##T)start; \
-        *(loose_##T *)(out + o) = best; \
-        *(index_##T *)(index + o) = __builtin_convertvector(at, index_##T); \
-    } \
+        at += step * (WHOLE)s + (WHOLE)start; \
+        *(loose_##V *)(out + o) = best; \
+        *(index_##V *)(index + o) = __builtin_convertvector(at, index_##V); \
+    }
+LARGEST_MANY(f32, f32, i32) LARGEST_MANY(half_f32, f32, i32)
+LARGEST_MANY(f64, f64, i64) LARGEST_MANY(half_f64, f64, i64)
+
+#define LARGEST(T) \
     static inline void largest_one_##T(const Axis *axis, const T *x, T *out, int64_t *index, \
                                        const intptr_t *lines, intptr_t n, intptr_t o) { \
         intptr_t first = axis->first[o], count = axis->count[o], at = lines[0] + first; \
@@ -79,15 +93,19 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
         const T *x = of_x; \
         T *out = to; \
         intptr_t low = axis->low, high = axis->high; \
-        if (high - low < MANY_##T || axis->stride > 2) \
+        int whole = high - low >= MANY_##T, half = high - low >= MANY_half_##T; \
+        if (!half) \
             low = high = axis->out; \
         for (intptr_t a = 0; a < w->axis[0].out; a++) \
             for (intptr_t b = 0; b < w->axis[1].out; b++) { \
                 intptr_t n = list_lines(w, a, b, lines), o = 0; \
                 for (; o < low; o++) \
                     largest_one_##T(axis, x, out, index, lines, n, o); \
-                for (; o < high; o += MANY_##T) \
+                for (; whole && o < high; o += MANY_##T) \
                     largest_many_##T(axis, x, out, index, lines, n, smaller(o, high - MANY_##T)); \
+                for (; o < high; o += MANY_half_##T) \
+                    largest_many_half_##T(axis, x, out, index, lines, n, \
+                                          smaller(o, high - MANY_half_##T)); \
                 for (o = high; o < axis->out; o++) \
                     largest_one_##T(axis, x, out, index, lines, n, o); \
                 out += axis->out; \
@@ -114,11 +132,11 @@ static inline intptr_t list_lines(const Windows *w, intptr_t a, intptr_t b, intp
             T rest = 0; \
             intptr_t i = 0; \
             for (; i + 2 * MANY_##T <= n; i += 2 * MANY_##T) { \
-                one += FROM_##T(x + i); \
-                two += FROM_##T(x + i + MANY_##T); \
+                one += FROM(T, x + i); \
+                two += FROM(T, x + i + MANY_##T); \
             } \
             if (i + MANY_##T <= n) { \
-                one += FROM_##T(x + i); \
+                one += FROM(T, x + i); \
                 i += MANY_##T; \
             } \
             for (; i < n; i++) rest += x[i]; \

@@ -38,7 +38,11 @@ CASES = [
     ((4, 5, 7, 7), (1, 1), square(7, 7, 0, 1)),
     ((4, 5, 9, 11), (1, 1), Windows()),
     ((4, 5, 9, 30), (4, 17), Windows()),
+    ((4, 5, 9, 30), (3, 10), Windows()),
     ((600, 2, 6, 6), (3, 3), square(2, 2, 0, 1)),
+    ((5, 2, 14, 15), (7, 7), square(2, 2, 0, 1)),
+    ((5, 2, 9, 10), (5, 5), square(3, 2, 1, 1)),
+    ((2, 2, 20, 50), (5, 12), square(4, 4, 0, 1)),
     ((3, 300), (149,), Windows((3,), (2,), (0,), (1,))),
     ((2, 5, 6, 20), (3, 3, 10), Windows((2, 2, 3), (2, 2, 2), (1, 0, 1), (1, 1, 1))),
 ]
@@ -145,7 +149,6 @@ def test_windows_that_c_does_not_know_are_left_to_the_fallback() -> None:
     for bad in (
         Windows((1,), (1,), (0,), (0,)),
         Windows((2**31,), (1,), (0,), (1,)),
-        Windows((1,), (1,), (3,), (1,)),  # it meets no element
     ):
         assert pooling.average_pool(x, size=(2,), windows=bad, **how) is NotImplemented
     whole = np.ones((2, 4), np.int64)

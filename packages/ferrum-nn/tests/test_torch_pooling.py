@@ -321,9 +321,19 @@ def test_largest_integers(dtype):
     same_index(one[1], two[1])
 
 
-@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
-def test_an_empty_batch(name):
-    same(name, drawn(0, 2, 5, 5), 2)
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("max_pool2d", (2,)),
+        ("avg_pool2d", (2,)),
+        ("lp_pool2d", (2, 2)),
+        ("adaptive_avg_pool2d", (2,)),
+        ("adaptive_max_pool2d", (2,)),
+        ("fractional_max_pool2d", (2, 2)),
+    ],
+)
+def test_an_empty_batch(name, args):
+    same(name, drawn(0, 2, 5, 5), *args)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def unpooled(
     kernel_size: Sizes,
     stride: Sizes | None,
     padding: Sizes,
-    output_size: Sequence[int] | None,
+    output_size: Sizes | None,
 ) -> Tensor:
     """Return `max_unpool1d`, 2d or 3d."""
     name = f"max_unpool{axes}d"
@@ -148,16 +148,18 @@ def unpooled(
     return out.reshape(*input.shape[: input.ndim - axes], *size)
 
 
-def _asked(name: str, usual: Shape, steps: Shape, output_size: Sequence[int]) -> Shape:
+def _asked(name: str, usual: Shape, steps: Shape, output_size: Sizes) -> Shape:
     """Return the sizes of a result that are asked for: between those with a stride less or more."""
     axes = len(usual)
-    given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,)
-    asked = sizes_of(name, "output_size", given[2:] if len(given) == axes + 2 else given, axes)
+    given = output_size if isinstance(output_size, Sequence) else (output_size,)
+    asked = sizes_of(name, "output_size", given[-axes:], axes)
     near = all(abs(n - m) < s for n, m, s in zip(asked, usual, steps, strict=True))
-    if not near:
-        least = [n - s + 1 for n, s in zip(usual, steps, strict=True)]
-        most = [n + s - 1 for n, s in zip(usual, steps, strict=True)]
-        raise ArgumentError(f"{name}: expected output_size from {least} to {most}, got {given}")
+    if len(given) not in (axes, axes + 2) or not near:
+        least = tuple(n - s + 1 for n, s in zip(usual, steps, strict=True))
+        most = tuple(n + s - 1 for n, s in zip(usual, steps, strict=True))
+        raise ArgumentError(
+            f"{name}: expected output_size from {least} to {most}, got {output_size!r}"
+        )
     return asked
 
 
@@ -270,7 +272,11 @@ def fractional(
         samples = samples.flip(-1)  # PyTorch's first number is for the last axis
     places = _drawn(samples, plane, size, kernel)
     flat = flat_planes(input, axes)
-    picked = flat.detach().gather(1, places.reshape(flat.shape[0], -1)).reshape(*places.shape)
+    picked = (
+        flat.detach()
+        .gather(1, places.reshape(flat.shape[0], prod(places.shape[1:])))
+        .reshape(*places.shape)
+    )
     index = places.gather(-1, largest(picked)).squeeze(-1)
     return flat.gather(1, index).reshape(*lead, *size), index.reshape(*lead, *size)
 

@@ -88,6 +88,8 @@ def _(s: Sampler) -> Iterator[Sample]:
     for i, (x, size, windows) in enumerate(cases(s)):
         divisor = [None, None, 3, None, None, -2][i % 6]
         yield s(x, size=size, windows=windows, padded=bool(i % 2), divisor=divisor)
+    apart = Windows((2,), (1,), (2,), (3,))  # one meets nothing
+    yield s(s.real(2, 2), size=(3,), windows=apart, padded=False, divisor=None)
     yield from _refused(s, (2,))
 
 
