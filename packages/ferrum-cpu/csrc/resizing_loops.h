@@ -4,11 +4,13 @@
 #define GATHERED_f32(x, p) _mm512_i32gather_ps(_mm512_loadu_si512(p), x, 4)
 #define GATHERED_f64(x, p) _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)(p)), x, 8)
 #define SOME_f32(x, p) \
-    _mm512_mask_i32gather_ps(_mm512_setzero_ps(), _mm512_movepi32_mask(_mm512_loadu_si512(p)) ^ 0xffff, \
+    _mm512_mask_i32gather_ps(_mm512_setzero_ps(), \
+                             _mm512_movepi32_mask(_mm512_loadu_si512(p)) ^ 0xffff, \
                              _mm512_loadu_si512(p), x, 4)
 #define SOME_f64(x, p) \
     _mm512_mask_i32gather_pd(_mm512_setzero_pd(), \
-                             _mm256_movepi32_mask(_mm256_loadu_si256((const __m256i *)(p))) ^ 0xff, \
+                             _mm256_movepi32_mask(_mm256_loadu_si256((const __m256i *)(p))) ^ \
+                                 0xff, \
                              _mm256_loadu_si256((const __m256i *)(p)), x, 8)
 #elif defined(__AVX2__)
 #define INSIDE(p) \
@@ -51,8 +53,8 @@
 #endif
 
 #define RESIZING(T) \
-    static void resize_along_##T(void *out, const void *in, const int32_t *places, const void *weights, \
-                          intptr_t taps, intptr_t n) { \
+    static void resize_along_##T(void *out, const void *in, const int32_t *places, \
+                                 const void *weights, intptr_t taps, intptr_t n) { \
         const T *x = in, *w = weights; \
         T *y = out; \
         intptr_t i = 0; \
@@ -123,7 +125,8 @@
     }
 
 RESIZING(f32) RESIZING(f64)
-#define RESIZING_TABLE {{resize_along_f32, resize_along_f64}, {resize_across_f32, resize_across_f64}, \
+#define RESIZING_TABLE {{resize_along_f32, resize_along_f64}, \
+                        {resize_across_f32, resize_across_f64}, \
                         {resize_pick_f32, resize_pick_f64}, \
                         {resize_some_f32, resize_some_f64}, \
                         {resize_products_f32, resize_products_f64}}

@@ -43,8 +43,8 @@ def same_samples(x, grid, *how):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("align", [None, False, True])
-@pytest.mark.parametrize("size", [(5, 4), (1, 3), (1, 1)])
-@pytest.mark.parametrize("reach", [0.9, 1.5, 6.0])
+@pytest.mark.parametrize("size", [(5, 4), (1, 3)])
+@pytest.mark.parametrize("reach", [0.9, 3.0])
 def test_grid_sample(mode, padding, align, size, reach):
     x, grid = drawn(2, 3, *size), rng.uniform(-reach, reach, (2, 3, 4, 2))
     same_samples(x, grid, mode, padding, align)
@@ -105,9 +105,15 @@ def test_grid_sample_of_nothing(shape):
     close(F.grid_sample(x, grid), T.grid_sample(y, other))
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "padding", "align"),
+    [
+        ("bilinear", "zeros", False),
+        ("bilinear", "border", True),
+        ("bilinear", "reflection", False),
+        ("bicubic", "border", True),
+    ],
+)
 def test_second_order_of_grid_sample(mode, padding, align):
     x = fe.tensor(drawn(1, 1, 2, 3), requires_grad=True)
     grid = fe.tensor(rng.uniform(-1.2, 1.2, (1, 1, 1, 2)), requires_grad=True)

@@ -13,13 +13,20 @@ from ferrum_cpu._front import empty
 from ferrum_cpu.library import lib, refused
 
 _STAYS = (None, None)
+_NEAREST = ("nearest", "nearest-exact")
+_KEPT = 2**14  # taps of longer axes are made anew each time
+
+
+def _taps(axis: Any, adjoint: bool, dtype: Any) -> tuple[Any, Any]:
+    """Return where an axis takes its entries, and their weights: None where each is one entry."""
+    kept = max(axis.inner, axis.outer) <= _KEPT
+    return (_made_taps if kept else _made_taps.__wrapped__)(axis, adjoint, dtype)
 
 
 @lru_cache(maxsize=64)
-def _taps(axis: Any, adjoint: bool, dtype: Any) -> tuple[Any, Any]:
-    """Return where an axis takes its entries, and their weights: None where each is one entry."""
+def _made_taps(axis: Any, adjoint: bool, dtype: Any) -> tuple[Any, Any]:
     places, weights = axis.taps(adjoint)
-    copies = len(places) == 1 and axis.kind in ("nearest", "nearest-exact") and not adjoint
+    copies = axis.kind in _NEAREST and not adjoint
     return places, None if copies else weights.astype(dtype)
 
 
@@ -38,17 +45,16 @@ def _planes(name: str, x: Any, shape: Any, rows: Any, columns: Any) -> Any:
 def _resized(name: str, x: Any, axes: Any, adjoint: bool) -> Any:
     if len(axes) > 3 or x.__class__ is not np.ndarray:
         return NotImplemented
-    copies = not adjoint and all(axis.kind in ("nearest", "nearest-exact") for axis in axes)
-    if x.dtype.itemsize < 4 and not copies:
-        wide = np.float32
-    elif x.dtype.itemsize in (4, 8):
-        wide = x.dtype
-    else:
-        return NotImplemented
-    if not copies and any(axis.kind in ("nearest", "nearest-exact") for axis in axes) and not adjoint:
+    picks = {axis.kind in _NEAREST for axis in axes}
+    if not adjoint and len(picks) > 1:
         return NotImplemented  # some weighed and some not: nobody asks for it
+    wide = x.dtype
+    if wide.itemsize < 4:
+        if picks == {True} and wide.kind in "biu":
+            return NotImplemented
+        wide = np.dtype(np.float32)  # picked entries of a narrow dtype come back as they were
     dtype, lead = x.dtype, x.shape[: x.ndim - len(axes)]
-    taps = [_taps(axis, adjoint, np.dtype(wide)) for axis in axes]
+    taps = [_taps(axis, adjoint, wide) for axis in axes]
     sizes = [axis.inner if adjoint else axis.outer for axis in axes]
     lengths = x.shape[x.ndim - len(axes) :]
     y = np.require(x, wide, ["C", "A"])

@@ -31,6 +31,7 @@ Places = NDArray[np.int32]
 _REACH = {"linear": 1, "cubic": 2, "lanczos": 3}  # half the width of a filter
 _NEAREST = ("nearest", "nearest-exact")
 KINDS = (*_NEAREST, *_REACH)
+_KEPT = 2**14  # taps of longer axes are made anew each time
 
 
 class Axis(NamedTuple):
@@ -50,10 +51,10 @@ class Axis(NamedTuple):
 
     def check(self, name: str) -> None:
         """Refuse sizes below 1, a kind that is none, and a scale that is no positive number."""
-        if min(self.inner, self.outer) < 1:
+        if not 1 <= min(self.inner, self.outer) <= max(self.inner, self.outer) < 2**31:
             raise ShapeError(
-                f"{name}: expected at least 1 entry along each axis, got {self.inner} to be made "
-                f"{self.outer}"
+                f"{name}: expected from 1 to 2³¹ - 1 entries along each axis, got {self.inner} to "
+                f"be made {self.outer}"
             )
         if self.kind not in KINDS or (self.antialias and self.kind in _NEAREST):
             raise ArgumentError(
@@ -70,7 +71,8 @@ class Axis(NamedTuple):
 
         A place behind the last one means that there is no such tap.
         """
-        return _adjoint_taps(self) if adjoint else _taps(self)
+        made = _adjoint_taps if adjoint else _taps
+        return made(self) if max(self.inner, self.outer) <= _KEPT else made.__wrapped__(self)
 
 
 @lru_cache(maxsize=64)

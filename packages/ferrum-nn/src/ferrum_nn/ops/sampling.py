@@ -63,7 +63,7 @@ def _wide(x: Tensor) -> Tensor:
 def _clipped(u: Tensor, slope: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return positions inside of the image, and 0 for NaN; what was moved has slope 0."""
     low, high = u > 0, u < size - 1
-    return where(low, where(high, u, size - 1), 0), where(low.logical_and(high), slope, 0)
+    return where(low, where(high, u, size - 1), 0), where(low & high, slope, 0)
 
 
 def _padded(u: Tensor, slope: Tensor, size: int, how: How) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ def _padded(u: Tensor, slope: Tensor, size: int, how: How) -> tuple[Tensor, Tens
         back = flips.remainder(2) != 0
         rest = far.remainder(span)
         u = where(back, span - rest, rest) + low
-        slope = where(back.logical_xor(behind), -slope, slope)
+        slope = where(back ^ behind, -slope, slope)
     return _clipped(u, slope, size)
 
 
@@ -129,7 +129,7 @@ def _taps(x: Tensor, size: int, how: How) -> list[_Tap]:
 
 
 def _tap(at: Tensor, size: int, weight: Tensor, slope: Tensor) -> _Tap:
-    inside = (at >= 0).logical_and(at <= size - 1)
+    inside = (at >= 0) & (at <= size - 1)
     return _Tap(where(inside, at, 0).long(), inside, weight, slope)
 
 
@@ -140,7 +140,7 @@ def _meetings(grid: Tensor, size: Shape, how: How) -> Iterator[tuple[Tensor, Ten
     for taps in product(*axes):
         index, inside = taps[0].at, taps[0].inside
         for tap, length in zip(taps[1:], size[1:], strict=True):
-            index, inside = index * length + tap.at, inside.logical_and(tap.inside)
+            index, inside = index * length + tap.at, inside & tap.inside
         yield index.unsqueeze(1), inside.unsqueeze(1), list(taps)
 
 
@@ -291,20 +291,18 @@ def _(g: Tensor, x: Tensor, grid: Tensor, *, how: How) -> Tensor:
 
 def _cases() -> Iterator[tuple[Shape, Shape, How]]:
     """Yield sizes of the image and of the grid, and ways to sample."""
-    for number, (mode, padding) in enumerate(product(("bilinear", "nearest"), PADDINGS)):
-        yield (3, 4), (1, 2), How(mode, padding, number % 2 == 0)
-    yield (3, 4), (1, 2), How("bilinear", "reflection", False)
-    yield (2, 3), (1, 1), How("bicubic", "zeros", False)
-    yield (2, 3), (1, 1), How("bicubic", "reflection", True)
-    yield (2, 1, 3), (1, 1, 2), How("bilinear", "border", False)
-    yield (1, 1), (1, 2), How("bilinear", "reflection", True)
+    for number, padding in enumerate(PADDINGS):
+        yield (2, 3), (1, 2), How("bilinear", padding, number == 1)
+    yield (2, 3), (1, 2), How("nearest", "reflection", True)
+    yield (1, 2), (1, 1), How("bicubic", "border", False)
+    yield (1, 1, 2), (1, 1, 1), How("bilinear", "border", False)
     yield (3, 4), (0, 3), How("bilinear", "zeros", False)
 
 
 @grid_sample.samples
 def _(s: Sampler) -> Iterator[Sample]:
     for size, places, how in _cases():
-        yield s(s.real(1, 2, *size), s.real(1, *places, len(size), low=-1.4, high=1.4), how=how)
+        yield s(s.real(1, 1, *size), s.real(1, *places, len(size), low=-1.4, high=1.4), how=how)
     x, grid, fits = s.real(2, 2, 3, 4), s.real(2, 1, 2, 2), How("bilinear", "zeros", False)
     yield s(s.real(2, 0, 3, 4), grid, how=fits)
     yield s(s.real(0, 2, 3, 4), s.real(0, 1, 2, 2), how=fits)
@@ -326,7 +324,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 def _(s: Sampler) -> Iterator[Sample]:
     for size, places, how in _cases():
         grid = s.real(1, *places, len(size), low=-1.4, high=1.4)
-        yield s(s.real(1, 2, *places), grid, size=size, how=how)
+        yield s(s.real(1, 1, *places), grid, size=size, how=how)
     g, grid, fits = s.real(2, 2, 1, 2), s.real(2, 1, 2, 2), How("bilinear", "zeros", False)
     yield s.bad(ShapeError, g, s.real(2, 2, 2, 2), size=(3, 4), how=fits)
     yield s.bad(ShapeError, g, grid, size=(3, 4, 5), how=fits)
@@ -340,7 +338,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 def _(s: Sampler) -> Iterator[Sample]:
     for size, places, how in _cases():
         grid = s.real(1, *places, len(size), low=-1.4, high=1.4)
-        yield s(s.real(1, 2, *places), s.real(1, 2, *size), grid, how=how)
+        yield s(s.real(1, 1, *places), s.real(1, 1, *size), grid, how=how)
     g, x, grid = s.real(2, 2, 1, 2), s.real(2, 2, 3, 4), s.real(2, 1, 2, 2)
     fits = How("bilinear", "zeros", False)
     yield s.bad(ShapeError, s.real(2, 2, 2, 2), x, grid, how=fits)
