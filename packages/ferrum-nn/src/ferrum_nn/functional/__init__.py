@@ -83,6 +83,7 @@ from ferrum_nn.functional.margins import (
     triplet_margin_with_distance_loss,
 )
 from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
+from ferrum_nn.functional.norms_images import group_norm, instance_norm, local_response_norm
 from ferrum_nn.functional.padding import pad
 from ferrum_nn.functional.pooling import (
     adaptive_avg_pool1d,
@@ -175,6 +176,7 @@ __all__ = [
     "gelu",
     "glu",
     "grid_sample",
+    "group_norm",
     "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
@@ -183,6 +185,7 @@ __all__ = [
     "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
@@ -190,6 +193,7 @@ __all__ = [
     "leaky_relu",
     "leaky_relu_",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
