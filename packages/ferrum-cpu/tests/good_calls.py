@@ -7,6 +7,7 @@ gets by its id(), None for no array, and lists of them.
 import math
 import random
 
+import good_convolution
 import good_resizing
 import ml_dtypes
 import numpy as np
@@ -492,4 +493,4 @@ RECIPES = {
     )
 }
 RECIPES["random_normal"] = random_uniform
-RECIPES |= good_resizing.RECIPES
+RECIPES |= good_convolution.RECIPES | good_resizing.RECIPES

@@ -45,6 +45,6 @@ REFUSED = [
 
 @pytest.mark.parametrize("call", REFUSED)
 def test_refused(call):
-    with pytest.raises(fe.FerrumError, match="expected .* got|takes") as caught:
+    with pytest.raises(fe.FerrumError, match="expected") as caught:
         call()
     assert len(str(caught.value)) > 30
