@@ -10,30 +10,90 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 pytestmark = pytest.mark.torch
 
-LAYERS = """
-    AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
-    AdaptiveMaxPool3d AvgPool1d AvgPool2d AvgPool3d BatchNorm2d BatchNorm3d ChannelShuffle Conv1d
-    Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Fold FractionalMaxPool2d
-    FractionalMaxPool3d GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d LPPool1d LPPool2d
-    LPPool3d LocalResponseNorm MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d MaxUnpool3d
-    PixelShuffle PixelUnshuffle SyncBatchNorm Unfold Upsample UpsamplingBilinear2d
-    UpsamplingNearest2d
-""".split()
+LAYERS = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "ChannelShuffle",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "LocalResponseNorm",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "SyncBatchNorm",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+]
 
-FUNCTIONS = """
-    adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d_with_indices
-    adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices affine_grid fold
-    fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices grid_sample group_norm
-    instance_norm interpolate local_response_norm lp_pool1d lp_pool2d lp_pool3d
-    max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool1d
-    max_unpool2d max_unpool3d unfold upsample
-""".split()
+FUNCTIONS = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d_with_indices",
+    "affine_grid",
+    "fold",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d_with_indices",
+    "grid_sample",
+    "group_norm",
+    "instance_norm",
+    "interpolate",
+    "local_response_norm",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d_with_indices",
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "unfold",
+    "upsample",
+]
 
 # PyTorch's own of these choose between two functions, which have the same arguments.
-CHOSEN = """
-    adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d
-    fractional_max_pool3d max_pool1d max_pool2d max_pool3d
-""".split()
+CHOSEN = [
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+]
 
 
 def arguments(function):
