@@ -257,6 +257,9 @@ def table(rows: list[Row], floors: dict[str, float]) -> Iterator[str]:
     yield f"{'geometric mean':34} {'':39}   {mean:5.2f}"
 
 
+TICKS = (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4, 6, 8, 16)
+
+
 def chart(rows: list[Row], title: str, path: Path) -> None:
     """Draw how many times as fast as PyTorch FERRUM is."""
     from matplotlib.figure import Figure
@@ -274,9 +277,11 @@ def chart(rows: list[Row], title: str, path: Path) -> None:
     widths = [middle - 1 for middle in middles]  # from PyTorch's speed on
     axes.barh(places, widths, left=1, xerr=errors, color=colours, ecolor="#6b7280", height=0.7)
     axes.set_yticks(places, [row.case.name for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xscale("log", base=2)
     axes.axvline(1, color="black", linewidth=0.8)
+    low, high = axes.get_xlim()
+    axes.set_xticks([each for each in TICKS if low <= each <= high])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
     axes.set_xlabel("speed, PyTorch's = 1; quartiles of the rounds")
     axes.set_title(title, loc="left")
