@@ -39,5 +39,6 @@ int run_depthwise_weight(Job *job);
 int is_fast(const Job *job);
 int run_fast_outer(Job *job);
 int run_fast_inner(Job *job);
+int run_fast_weight(Job *job);
 
 #endif

@@ -36,4 +36,11 @@ void read_lines(const Job *job, const Reading *reading, intptr_t group, intptr_t
                 intptr_t channels, intptr_t tap, const Segment *segments, intptr_t count, char *to,
                 intptr_t lead);
 
+/* Make of `from`, whose channels and extent are known, a reading of squares that belong to 2 x 2
+   positions of a plane each: squares of 4 x 4, or of the 2 x 2. */
+void read_squares(const Job *job, Reading *from, intptr_t side, const intptr_t *padding,
+                  const intptr_t *plane);
+/* How many squares are in memory at a time, in whole panels, where so many channels are. */
+intptr_t wave_of(intptr_t channels, intptr_t squares, intptr_t width);
+
 #endif

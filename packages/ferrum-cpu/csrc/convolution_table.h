@@ -45,6 +45,10 @@ typedef struct {
     /* Two lines of twice a tile's columns, from 16 lines of sums. */
     void (*sums)(const float *from, intptr_t place, float first, float *to);
     void (*copy)(float *to, const float *from, intptr_t n);
+    /* Transform 4 lines of one outer element of each square into 16 lines. */
+    void (*outers)(const float *from, float *to);
+    /* Kernels of up to GROUP channels, side by side, from 16 lines of sums. */
+    void (*weights)(const float *from, intptr_t place, intptr_t count, float *to);
 } Winograd;
 
 /* The most places of a kernel, and lanes of a vector. */

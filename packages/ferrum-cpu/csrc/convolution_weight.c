@@ -131,6 +131,8 @@ static void join_task(void *context, intptr_t channel) {
 int run_weight(Job *job) {
     if (is_depthwise(job))
         return run_depthwise_weight(job);
+    if (is_fast(job))
+        return run_fast_weight(job);
     Sum sum = {.job = job, .all = job->batch * job->positions};
     intptr_t kernels = job->inner * job->places;
     intptr_t elements = job->groups * job->outer * kernels;

@@ -8,8 +8,6 @@
 #include "convolution_reading.h"
 #include "isa.h"
 
-/* About how many elements of a wave are transformed, and multiplied, for each of 16 places. */
-#define WAVE 131072
 #define DEPTH 256
 /* Channels of a task that transforms. */
 #define CHANNELS 16
@@ -28,6 +26,25 @@ typedef struct {
     intptr_t width, squares, first, wave; /* squares in all; the first of a wave, and how many */
     float *kernels, *lines, *sums;
 } Fast;
+
+void read_squares(const Job *job, Reading *from, intptr_t side, const intptr_t *padding,
+                  const intptr_t *plane) {
+    from->volume = product_of(from->extent, 3);
+    from->image = job->groups * from->channels * from->volume;
+    for (intptr_t tap = 0; tap < side * side; tap++)
+        from->taps[tap] = (Tap){{0, tap / side - padding[0], tap % side - padding[1]}, tap};
+    from->step[0] = 1;
+    from->step[1] = from->step[2] = 2;
+    from->shape[0] = from->extent[0];
+    for (int axis = 0; axis < 2; axis++)
+        from->shape[axis + 1] = cut_in(plane[axis], 2);
+    from->positions = product_of(from->shape, 3);
+}
+
+intptr_t wave_of(intptr_t channels, intptr_t squares, intptr_t width) {
+    intptr_t panels = larger(4, 131072 / channels / width);
+    return smaller(panels, cut_in(squares, width)) * width;
+}
 
 int is_fast(const Job *job) {
     intptr_t squares = job->batch * cut_in(job->out[1], 2) * cut_in(job->out[2], 2) * job->out[0];
@@ -153,25 +170,15 @@ static int run_fast(Fast *fast, const intptr_t *padding) {
     Job *job = fast->job;
     Reading *from = &fast->from;
     Tap taps[16];
-    from->volume = product_of(from->extent, 3);
-    from->image = job->groups * from->channels * from->volume;
     from->taps = taps;
-    for (intptr_t tap = 0; tap < 16; tap++)
-        taps[tap] = (Tap){{0, tap / 4 - padding[0], tap % 4 - padding[1]}, tap};
-    from->step[0] = 1;
-    from->step[1] = from->step[2] = 2;
-    from->shape[0] = from->extent[0];
-    for (int axis = 0; axis < 2; axis++)
-        from->shape[axis + 1] = cut_in(fast->to[axis], 2);
-    from->positions = product_of(from->shape, 3);
+    read_squares(job, from, 4, padding, fast->to);
     fast->squares = job->batch * from->positions;
     fast->width = isa->convolver.columns[0];
     fast->panels = cut_in(fast->rows, isa->convolver.rows);
     fast->panel = cut_in(fast->rows, fast->panels);
     fast->panels = cut_in(fast->rows, fast->panel);
     fast->padded = cut_in(from->channels, GROUP) * GROUP;
-    intptr_t most = larger(ACROSS, WAVE / (from->channels + fast->rows) / fast->width);
-    most = smaller(most, cut_in(fast->squares, fast->width)) * fast->width;
+    intptr_t most = wave_of(from->channels + fast->rows, fast->squares, fast->width);
     intptr_t kernels = 16 * fast->panels * fast->panel * fast->padded;
     intptr_t lines = 16 * most * from->channels;
     fast->kernels = pool_take((size_t)(kernels + lines + 16 * most * fast->rows) * sizeof(float));

@@ -89,4 +89,57 @@ static void winograd_copy(float *to, const float *from, intptr_t n) {
     }
 }
 
-#define WINOGRAD_TABLE {winograd_kernels, winograd_squares, winograd_sums, winograd_copy}
+/* Along one axis, for the gradient of the kernel: what 2 outer elements become, and 3 sums of 4. */
+#define OUTER_AXIS(to, step, a, b) { \
+        to[0] = a; \
+        to[step] = a + b; \
+        to[2 * (step)] = a - b; \
+        to[3 * (step)] = -b; \
+    }
+#define WEIGHT_AXIS(to, step, a, b, c, d) { \
+        to[0] = a + (b + c) * 0.5f; \
+        to[step] = (b - c) * 0.5f; \
+        to[2 * (step)] = (b + c) * 0.5f + d; \
+    }
+
+static void winograd_outers(const float *from, float *to) {
+    float half[8][WINOGRAD_WIDTH];
+    for (int row = 0; row < 2; row++)
+        INDEPENDENT for (int i = 0; i < WINOGRAD_WIDTH; i++) {
+            const float *x = from + 2 * row * WINOGRAD_WIDTH + i;
+            float *each = &half[4 * row][i], a = x[0], b = x[WINOGRAD_WIDTH];
+            OUTER_AXIS(each, WINOGRAD_WIDTH, a, b)
+        }
+    for (int column = 0; column < 4; column++)
+        INDEPENDENT for (int i = 0; i < WINOGRAD_WIDTH; i++) {
+            float *each = to + column * WINOGRAD_WIDTH + i;
+            float a = half[column][i], b = half[4 + column][i];
+            OUTER_AXIS(each, 4 * WINOGRAD_WIDTH, a, b)
+        }
+}
+
+static void winograd_weights(const float *from, intptr_t place, intptr_t count, float *to) {
+    float have[16][GROUP], half[4][3][GROUP], all[9][GROUP];
+    for (int k = 0; k < 16; k++)
+        for (intptr_t i = 0; i < GROUP; i++)
+            have[k][i] = i < count ? from[k * place + i] : 0;
+    for (int row = 0; row < 4; row++)
+        for (int i = 0; i < GROUP; i++) {
+            float *each = &half[row][0][i], a = have[4 * row][i], b = have[4 * row + 1][i];
+            float c = have[4 * row + 2][i];
+            WEIGHT_AXIS(each, GROUP, a, b, c, have[4 * row + 3][i])
+        }
+    for (int column = 0; column < 3; column++)
+        for (int i = 0; i < GROUP; i++) {
+            float *each = &all[column][i], a = half[0][column][i], b = half[1][column][i];
+            float c = half[2][column][i];
+            WEIGHT_AXIS(each, 3 * GROUP, a, b, c, half[3][column][i])
+        }
+    for (intptr_t i = 0; i < count; i++)
+        for (int k = 0; k < 9; k++)
+            to[9 * i + k] = all[k][i];
+}
+
+#define WINOGRAD_TABLE \
+    {winograd_kernels, winograd_squares, winograd_sums, winograd_copy, winograd_outers, \
+     winograd_weights}
