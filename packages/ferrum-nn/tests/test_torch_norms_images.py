@@ -83,20 +83,73 @@ def test_local_response_norm(size, sizes, numbers):
     same_gradients(ours(x), theirs(y), [x], [y])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["BatchNorm2d", "InstanceNorm2d", "GroupNorm"])
-def test_narrow_dtypes(name, dtype):
-    args = (2, 6) if name == "GroupNorm" else (6,)
-    ours, theirs = getattr(nn, name)(*args), getattr(torch.nn, name)(*args)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("wide", EITHER)
+def test_groups_in_narrow_dtypes_are_rounded_once(dtype, wide):
     values = images(4, 6, 3, 5)
-    x = fe.tensor(values, dtype=dtype)
-    got = ours.to(x.dtype)(x)
-    want = theirs.to(getattr(torch, dtype))(torch.tensor(values).to(getattr(torch, dtype)))
+    x = fe.tensor(values, dtype=dtype, requires_grad=True)
+    factors = [fe.linspace(0.5, 2, 6).to(fe.float32 if wide else x.dtype) for _ in "wb"]
+    got = nn.functional.group_norm(x, 2, *factors)
+    got.backward(fe.tensor(images(4, 6, 3, 5, seed=2), dtype=dtype))
+    y = torch.tensor(x.detach().to(fe.float64).numpy(), requires_grad=True)
+    numbers = [torch.tensor(each.to(fe.float64).numpy()) for each in factors]
+    want = torch.nn.functional.group_norm(y, 2, *numbers)
+    want.backward(torch.tensor(images(4, 6, 3, 5, seed=2)))
+    assert got.dtype is x.dtype and x.grad.dtype is x.dtype
+    bound = {"float32": 1e-6, "bfloat16": 2**-8, "float16": 2**-11}[dtype]
+    for ours, theirs, slack in ((got, want, 1.01), (x.grad, y.grad, 6)):
+        ours, theirs = ours.detach().to(fe.float64).numpy(), theirs.detach().numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=slack * bound, atol=slack * bound)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["BatchNorm2d", "InstanceNorm2d", "SyncBatchNorm"])
+def test_narrow_dtypes(name, dtype):
+    ours = getattr(nn, name)(6)
+    theirs = getattr(torch.nn, name.replace("SyncBatchNorm", "BatchNorm2d"))(6)
+    values = images(4, 6, 3, 5)
+    x, y = fe.tensor(values, dtype=dtype), torch.tensor(values).to(getattr(torch, dtype))
+    got, want = ours.to(x.dtype)(x), theirs.to(y.dtype)(y)
     assert got.dtype is x.dtype
     bound = 3e-6 if dtype == "float32" else 3e-2
     np.testing.assert_allclose(
         got.detach().to(fe.float64).numpy(), want.detach().double().numpy(), rtol=bound, atol=bound
     )
+
+
+@pytest.mark.parametrize("name", ["BatchNorm2d", "BatchNorm3d", "InstanceNorm2d", "GroupNorm"])
+def test_pytorch_loads_our_states(name):
+    options = {} if name == "GroupNorm" else {"track_running_stats": True}
+    args = (2, 6) if name == "GroupNorm" else (6,)
+    ours = getattr(nn, name)(*args, affine=True, **options)
+    ours(fe.tensor(images(4, 6, *SIZES[3 if name == "BatchNorm3d" else 2]), dtype=fe.float32))
+    theirs = getattr(torch.nn, name)(*args, affine=True, **options)
+    state = {key: torch.tensor(each.numpy()) for key, each in ours.state_dict().items()}
+    assert str(theirs.load_state_dict(state)) == "<All keys matched successfully>"
+    for key, each in theirs.state_dict().items():
+        close(ours.state_dict()[key], each)
+
+
+@pytest.mark.parametrize("transpose", EITHER)
+def test_convolutions_with_normed_weights(transpose):
+    results = []
+    for library, make in ((nn, fe.tensor), (torch.nn, torch.tensor)):
+        kind = library.ConvTranspose2d if transpose else library.Conv2d
+        conv = kind(3, 4, 2, dtype=(fe if library is nn else torch).float64)
+        rng = np.random.default_rng(0)
+        state = {k: make(rng.normal(size=tuple(v.shape))) for k, v in conv.state_dict().items()}
+        conv.load_state_dict(state)
+        library.utils.parametrizations.weight_norm(conv, dim=int(transpose))
+        x = make(images(2, 3, 5, 5))
+        out = conv(x)
+        (out * out).sum().backward()
+        names = sorted(name for name, _ in conv.named_parameters())
+        results.append((out, names, [dict(conv.named_parameters())[n].grad for n in names]))
+    (ours, names, grads), (theirs, their_names, their_grads) = results
+    close(ours, theirs)
+    assert names == their_names
+    for one, other in zip(grads, their_grads, strict=True):
+        close(one, other, 1e-10)
 
 
 def test_a_converted_network_is_the_same():
@@ -109,10 +162,18 @@ def test_a_converted_network_is_the_same():
     assert all((found.state_dict()[name] == each).all() for name, each in state.items())
     twin = torch.nn.SyncBatchNorm(4, momentum=None, bias=False)
     assert repr(nn.SyncBatchNorm(4, momentum=None, bias=False)) == repr(twin)
-    x = fe.tensor(images(2, 4, 3, 3))
-    plain = nn.BatchNorm2d(4, dtype=fe.float64)
-    close_to = nn.SyncBatchNorm(4, dtype=fe.float64)
-    assert (plain(x) == close_to(x)).all()
+    x = fe.tensor(images(2, 4, 3, 3), requires_grad=True)
+    plain, synced = (kind(4, dtype=fe.float64) for kind in (nn.BatchNorm2d, nn.SyncBatchNorm))
+    outs = plain(x), synced(x)
+    assert (outs[0] == outs[1]).all()
+    grads = [
+        fe.grad((out * out * out).sum(), [x, *layer.parameters()])
+        for out, layer in zip(outs, (plain, synced), strict=True)
+    ]
+    for one, other in zip(*grads, strict=True):
+        assert (one == other).all()
+    for one, other in zip(plain.buffers(), synced.buffers(), strict=True):
+        assert (one == other).all()
 
 
 def test_options_of_another_order():

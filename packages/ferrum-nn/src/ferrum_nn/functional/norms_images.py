@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from ferrum import Tensor, no_grad
+from ferrum.dtypes import float32
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.functional.convolution import size_of
@@ -12,6 +13,7 @@ from ferrum_nn.functional.losses_checks import check_tensors
 from ferrum_nn.functional.norms import batch_norm
 from ferrum_nn.functional.padding import pad
 from ferrum_nn.functional.pooling import avg_pool2d
+from ferrum_nn.ops.norms import check_parameter, scaled
 
 __all__ = ["group_norm", "instance_norm", "local_response_norm"]
 
@@ -27,8 +29,8 @@ def group_norm(
 
     Mean and variance, without correction, are those of all elements of one of `num_groups` groups
     of channels of one image; weight and bias are (channels,) (Wu and He, "Group Normalization",
-    2018). Raises ShapeError or DTypeError for operands that do not fit, and for a single value per
-    group.
+    2018). float16 and bfloat16 may have float32 parameters, and are rounded once. Raises ShapeError
+    or DTypeError for operands that do not fit, and for a single value per group.
     """
     check_tensors("group_norm", input, *[each for each in (weight, bias) if each is not None])
     groups = size_of("group_norm", "num_groups", num_groups, least=1)
@@ -39,23 +41,20 @@ def group_norm(
         )
     n, channels = input.shape[:2]
     for what, given in (("weight", weight), ("bias", bias)):
-        if given is not None and (given.shape != (channels,) or given.dtype is not input.dtype):
-            raise ShapeError(
-                f"group_norm: expected a {what} ({channels},) of {input.dtype.name}, got "
-                f"{given.shape} of {given.dtype.name}"
-            )
+        check_parameter("group_norm", what, given, (channels,), input.dtype)
     each = prod(input.shape[1:]) // groups
     if each == 1 and n == 1:
         raise ShapeError(
             f"group_norm: expected more than one value per group, got {groups} groups of an input "
             f"of shape {input.shape}"
         )
-    rows = input.reshape(n * groups, each) if each else input
-    out = ops.layer_norm(rows, None, None, last=1, eps=eps).reshape(input.shape) if each else rows
-    ones = (1,) * (input.ndim - 2)
-    if weight is not None:
-        out = out * weight.reshape(channels, *ones)
-    return out if bias is None else out + bias.reshape(channels, *ones)
+    if each == 0:
+        return input
+    wide = input.to(float32) if input.dtype.itemsize == 2 else input  # to be rounded once
+    out = ops.layer_norm(wide.reshape(n * groups, each), None, None, last=1, eps=eps)
+    shape = (channels, *(1,) * (input.ndim - 2))
+    factors = (None if given is None else given.reshape(shape) for given in (weight, bias))
+    return scaled(out.reshape(input.shape), *factors).to(input.dtype)
 
 
 def instance_norm(
