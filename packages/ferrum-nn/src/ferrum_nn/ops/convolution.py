@@ -316,8 +316,8 @@ def _cases(s: Sampler) -> Iterator[tuple[Input, Input, Input, Geometry]]:
     ) -> tuple[Input, Input, Input, Geometry]:
         inner, kernel, stride, padding, dilation = zip(*axes, strict=True)
         outer = [
-            (i + 2 * p - d * (k - 1) - 1) // s + 1 if i + 2 * p > d * (k - 1) else 0
-            for i, k, s, p, d in axes
+            (i + 2 * p - d * (k - 1) - 1) // step + 1 if i + 2 * p > d * (k - 1) else 0
+            for i, k, step, p, d in axes
         ]
         how = Geometry(stride, padding, dilation, groups)
         shapes = (n, c, *inner), (n, o, *outer), (o, c // groups, *kernel)
