@@ -41,7 +41,7 @@ def lenet(nn: Any) -> Any:
 def resnet_18(nn: Any) -> Any:
     """Return ResNet-18 (arXiv:1512.03385) for images (n, 3, h, w) of 1,000 kinds."""
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):
         def __init__(self, inputs: int, outputs: int, stride: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
@@ -60,7 +60,7 @@ def resnet_18(nn: Any) -> Any:
             y = self.bn2(self.conv2(y))
             return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
-    class ResNet(nn.Module):  # type: ignore[misc]
+    class ResNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
@@ -93,7 +93,7 @@ def mobilenet_v2(nn: Any) -> Any:
             nn.ReLU6(inplace=True),
         )
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):
         def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
             super().__init__()
             self.shortcut = stride == 1 and inputs == outputs
@@ -108,7 +108,7 @@ def mobilenet_v2(nn: Any) -> Any:
         def forward(self, x: Any) -> Any:
             return x + self.conv(x) if self.shortcut else self.conv(x)
 
-    class MobileNetV2(nn.Module):  # type: ignore[misc]
+    class MobileNetV2(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             blocks, inputs = [layer(3, 32, 3, 2)], 32

@@ -40,6 +40,11 @@ void pool_give(void *block);
 static inline intptr_t smaller(intptr_t a, intptr_t b) { return a < b ? a : b; }
 static inline intptr_t larger(intptr_t a, intptr_t b) { return a > b ? a : b; }
 
+/* A division that is rounded up. */
+static inline intptr_t cut_in(intptr_t whole, intptr_t parts) {
+    return (whole + parts - 1) / parts;
+}
+
 static inline intptr_t product_of(const intptr_t *sizes, int axes) {
     intptr_t product = 1;
     for (int axis = 0; axis < axes; axis++)

@@ -17,10 +17,6 @@ typedef struct {
     atomic_int code;
 } Job;
 
-static inline intptr_t cut_in(intptr_t whole, intptr_t parts) {
-    return (whole + parts - 1) / parts;
-}
-
 /* Run a task `count` times, on threads where the job is worth it; OK or NO_MEMORY. */
 int run_convolution(Job *job, Task task, void *context, intptr_t count);
 

@@ -115,10 +115,7 @@ static int run(Rows *all) {
     intptr_t tasks = (all->rows + all->each - 1) / all->each;
     if (all->n == 0)
         tasks = 0;
-    if (tasks == 1)
-        task(all, 0);
-    else if (tasks)
-        parallel(task, all, tasks);
+    parallel(task, all, tasks);
     return atomic_load(&all->failed) ? NO_MEMORY : OK;
 }
 

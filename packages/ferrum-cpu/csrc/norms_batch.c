@@ -24,10 +24,7 @@ static void task(void *context, intptr_t i) {
 static int everywhere(Batch *b, Unit unit) {
     intptr_t tasks = (b->chunks * b->blocks + b->each - 1) / b->each;
     b->unit = unit;
-    if (tasks == 1)
-        task(b, 0);
-    else if (tasks)
-        parallel(task, b, tasks);
+    parallel(task, b, tasks);
     return !atomic_load(&b->failed);
 }
 

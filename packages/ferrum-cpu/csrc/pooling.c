@@ -44,7 +44,7 @@ static void fill_axis(Axis *axis, const int64_t *numbers, int padded, int32_t *t
             start = o * axis->stride - axis->padding;
         } else {
             start = o * n / axis->out;
-            all = ((o + 1) * n + axis->out - 1) / axis->out - start;
+            all = cut_in((o + 1) * n, axis->out) - start;
         }
         intptr_t before = start < 0 ? smaller((step - 1 - start) / step, all) : 0;
         intptr_t end = start < n ? smaller((n - 1 - start) / step + 1, all) : 0;
@@ -217,11 +217,7 @@ static int run(Job *job, const View *from, int axes) {
     if (job->planes == 0 || job->written == 0)
         return OK;
     job->each = larger(1, GRAIN / larger(1, job->read + job->written));
-    intptr_t tasks = (job->planes + job->each - 1) / job->each;
-    if (tasks == 1)
-        some_planes(job, 0);
-    else
-        parallel(some_planes, job, tasks);
+    parallel(some_planes, job, cut_in(job->planes, job->each));
     return atomic_load(&job->code);
 }
 

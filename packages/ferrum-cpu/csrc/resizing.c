@@ -190,14 +190,10 @@ int resize(uintptr_t x_id, uintptr_t out_id, uintptr_t row_places, uintptr_t row
     if (!count_of(&out))
         return OK;
     job.chunk = larger(1, BUFFER / job.columns.size);
-    job.chunks = (job.rows.size + job.chunk - 1) / job.chunk;
+    job.chunks = cut_in(job.rows.size, job.chunk);
     intptr_t unit = smaller(job.chunk, job.rows.size) * job.columns.size;
     job.each = larger(1, GRAIN / unit);
     atomic_init(&job.code, OK);
-    intptr_t tasks = (job.planes * job.chunks + job.each - 1) / job.each;
-    if (tasks == 1)
-        task(&job, 0);
-    else
-        parallel(task, &job, tasks);
+    parallel(task, &job, cut_in(job.planes * job.chunks, job.each));
     return atomic_load(&job.code);
 }

@@ -225,17 +225,14 @@ static int measure(Job *job, const View *x, const View *grid, const View *sample
     job->size[0] = x->shape[2];
     job->size[1] = x->shape[3];
     job->places = grid->shape[1] * grid->shape[2];
-    job->runs = (job->places + RUN - 1) / RUN;
-    job->parts = (job->c + CHANNELS - 1) / CHANNELS;
+    job->runs = cut_in(job->places, RUN);
+    job->parts = cut_in(job->c, CHANNELS);
     job->grid = grid->data;
     return 1;
 }
 
 static int run(Job *job, Task narrow, Task wide, intptr_t tasks) {
-    if (tasks == 1)
-        (job->dtype == F32 ? narrow : wide)(job, 0);
-    else if (tasks)
-        parallel(job->dtype == F32 ? narrow : wide, job, tasks);
+    parallel(job->dtype == F32 ? narrow : wide, job, tasks);
     return OK;
 }
 

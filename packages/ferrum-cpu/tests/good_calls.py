@@ -8,6 +8,7 @@ import math
 import random
 
 import good_convolution
+import good_pooling
 import good_resizing
 import ml_dtypes
 import numpy as np
@@ -347,58 +348,6 @@ def batch_norm_backward(draw):
     return [g, x, mean, var, weight, out, dweight, dbias, eps, draw.one(0, 1)]
 
 
-def pooled(draw):
-    """Return shapes of planes and what is made of them, how many axes they have, and windows."""
-    shape = tuple(max(n, 1) for n in draw.shape(1))
-    axes = draw.random.randint(1, min(3, len(shape)))
-    size = tuple(draw.one(1, 2, n) for n in shape[-axes:])
-    numbers = []
-    for _ in size:
-        numbers += [draw.one(0, 1, 2, 3), draw.one(1, 2, 3), draw.one(0, 1), draw.one(1, 1, 2)]
-    return shape, shape[:-axes] + size, axes, numbers
-
-
-def max_pool(draw):
-    """The largest of windows."""
-    shape, small, axes, numbers = pooled(draw)
-    dtype = draw.float()
-    return [
-        draw.input(shape, dtype),
-        *draw.apart(1, small, dtype),
-        draw.output(small, INT64),
-        axes,
-        numbers,
-    ]
-
-
-def max_pool_input(draw):
-    """Its gradient."""
-    shape, small, axes, _ = pooled(draw)
-    dtype, count = draw.float(), int(np.prod(shape[-axes:]))
-    return [
-        draw.input(small, dtype),
-        draw.input(small, INT64, count),
-        draw.output(shape, dtype),
-        axes,
-    ]
-
-
-def average_pool(draw):
-    """The means of windows."""
-    shape, small, axes, numbers = pooled(draw)
-    dtype = draw.float()
-    x, out = draw.input(shape, dtype), draw.output(small, dtype)
-    return [x, out, axes, numbers, draw.one(0, 1), draw.one(0.0, 3.0)]
-
-
-def average_pool_input(draw):
-    """Its gradient."""
-    shape, small, axes, numbers = pooled(draw)
-    dtype = draw.float()
-    g, out = draw.input(small, dtype), draw.output(shape, dtype)
-    return [g, out, axes, numbers, draw.one(0, 1), draw.one(0.0, 3.0)]
-
-
 def parameters(draw, lists):
     """Return a list of arrays for an optimizer, list by list, and the number of parameters."""
     count, found = draw.one(1, 1, 2, 3), []
@@ -483,14 +432,10 @@ RECIPES = {
         batch_norm,
         batch_norm_eval,
         batch_norm_backward,
-        max_pool,
-        max_pool_input,
-        average_pool,
-        average_pool_input,
         sgd_step,
         adam_step,
         kind_step,
     )
 }
 RECIPES["random_normal"] = random_uniform
-RECIPES |= good_convolution.RECIPES | good_resizing.RECIPES
+RECIPES |= good_convolution.RECIPES | good_pooling.RECIPES | good_resizing.RECIPES

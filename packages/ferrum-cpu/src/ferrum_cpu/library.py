@@ -123,6 +123,11 @@ lib.arrays_init(_front.connect(lib.front_table(), np.dtype(ml_dtypes.bfloat16), 
 NO_MEMORY, OUT_OF_RANGE = 2, 3
 
 
+def id_of(array: Any) -> int:
+    """Return how C is given an array that may be missing."""
+    return 0 if array is None else id(array)
+
+
 def refused(op: str, code: int) -> Any:
     """Return NotImplemented for a call that C declined; raise where it had no memory."""
     if code == NO_MEMORY:

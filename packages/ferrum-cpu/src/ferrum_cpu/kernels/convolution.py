@@ -7,7 +7,7 @@ from typing import Any
 
 from ferrum.backend import Kernel
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib, refused
+from ferrum_cpu.library import id_of, lib, refused
 
 
 def _numbers(geometry: Any) -> list[int]:
@@ -15,16 +15,11 @@ def _numbers(geometry: Any) -> list[int]:
     return [*chain(*zip(geometry.stride, geometry.padding, geometry.dilation, strict=True))]
 
 
-def _id(array: Any) -> int:
-    """Return how C is given an array that may be missing."""
-    return 0 if array is None else id(array)
-
-
 def convolution(x: Any, weight: Any, bias: Any, *, size: Any, geometry: Any) -> Any:
     """Return the outer tensor of an inner x and a weight."""
     out = empty("convolution", (x.shape[0], weight.shape[0], *size), x.dtype)
     code = lib.convolution(
-        id(x), id(weight), _id(bias), id(out), _numbers(geometry), geometry.groups
+        id(x), id(weight), id_of(bias), id(out), _numbers(geometry), geometry.groups
     )
     return refused("convolution", code) if code else out
 
@@ -34,7 +29,7 @@ def convolution_input(outer: Any, weight: Any, bias: Any, *, size: Any, geometry
     shape = (outer.shape[0], weight.shape[1] * geometry.groups, *size)
     out = empty("convolution_input", shape, outer.dtype)
     code = lib.convolution_input(
-        id(outer), id(weight), _id(bias), id(out), _numbers(geometry), geometry.groups
+        id(outer), id(weight), id_of(bias), id(out), _numbers(geometry), geometry.groups
     )
     return refused("convolution_input", code) if code else out
 

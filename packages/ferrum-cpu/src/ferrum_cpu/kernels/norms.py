@@ -9,7 +9,7 @@ import numpy as np
 from ferrum.backend import Kernel
 from ferrum.dtypes import bfloat16, float16, float32, float64
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib, refused
+from ferrum_cpu.library import id_of, lib, refused
 
 _FLOATS = {float16, bfloat16, float32, float64}
 _ndarray = np.ndarray
@@ -26,17 +26,12 @@ def _takes(eps: Any, x: Any, *others: Any) -> bool:
     )
 
 
-def _id(array: Any) -> int:
-    """Return how C is given an array that may be missing."""
-    return 0 if array is None else id(array)
-
-
 def layer_norm(x: Any, weight: Any, bias: Any, *, last: int, eps: float) -> Any:
     """Return (x - mean) / √(var + eps) weight + bias over the last axes."""
     if not _takes(eps, x, weight, bias) or last.__class__ is not int:
         return NotImplemented
     out = empty("layer_norm", x.shape, x.dtype)
-    code = lib.row_norm(1, id(x), _id(weight), _id(bias), id(out), last, eps)
+    code = lib.row_norm(1, id(x), id_of(weight), id_of(bias), id(out), last, eps)
     return refused("layer_norm", code) if code else out
 
 
@@ -51,7 +46,7 @@ def layer_norm_backward(g: Any, x: Any, weight: Any, *, last: int, eps: float) -
     dweight = empty("layer_norm_backward", x.shape[-last:], dtype)
     dbias = empty("layer_norm_backward", x.shape[-last:], dtype)
     code = lib.row_norm_backward(
-        1, _id(g), id(x), _id(weight), id(dx), id(dweight), id(dbias), last, eps
+        1, id_of(g), id(x), id_of(weight), id(dx), id(dweight), id(dbias), last, eps
     )
     return refused("layer_norm_backward", code) if code else (dx, dweight, dbias)
 
@@ -61,7 +56,7 @@ def rms_norm(x: Any, weight: Any, *, last: int, eps: float) -> Any:
     if not _takes(eps, x, weight) or last.__class__ is not int:
         return NotImplemented
     out = empty("rms_norm", x.shape, x.dtype)
-    code = lib.row_norm(0, id(x), _id(weight), 0, id(out), last, eps)
+    code = lib.row_norm(0, id(x), id_of(weight), 0, id(out), last, eps)
     return refused("rms_norm", code) if code else out
 
 
@@ -74,7 +69,9 @@ def rms_norm_backward(g: Any, x: Any, weight: Any, *, last: int, eps: float) -> 
         return NotImplemented
     dx = empty("rms_norm_backward", x.shape, x.dtype)
     dweight = empty("rms_norm_backward", x.shape[-last:], dtype)
-    code = lib.row_norm_backward(0, _id(g), id(x), _id(weight), id(dx), id(dweight), 0, last, eps)
+    code = lib.row_norm_backward(
+        0, id_of(g), id(x), id_of(weight), id(dx), id(dweight), 0, last, eps
+    )
     return refused("rms_norm_backward", code) if code else (dx, dweight)
 
 
@@ -85,7 +82,7 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     out = empty("batch_norm", x.shape, x.dtype)
     mean = empty("batch_norm", x.shape[1:2], float64)
     var = empty("batch_norm", x.shape[1:2], float64)
-    code = lib.batch_norm(id(x), _id(weight), _id(bias), id(out), id(mean), id(var), eps)
+    code = lib.batch_norm(id(x), id_of(weight), id_of(bias), id(out), id(mean), id(var), eps)
     return refused("batch_norm", code) if code else (out, mean, var)
 
 
@@ -94,7 +91,9 @@ def batch_norm_eval(x: Any, mean: Any, var: Any, weight: Any, bias: Any, *, eps:
     if not _takes(eps, x, mean, var, weight, bias):
         return NotImplemented
     out = empty("batch_norm_eval", x.shape, x.dtype)
-    code = lib.batch_norm_eval(id(x), _id(mean), _id(var), _id(weight), _id(bias), id(out), eps)
+    code = lib.batch_norm_eval(
+        id(x), id_of(mean), id_of(var), id_of(weight), id_of(bias), id(out), eps
+    )
     return refused("batch_norm_eval", code) if code else out
 
 
@@ -111,11 +110,11 @@ def batch_norm_backward(
     dweight = empty("batch_norm_backward", x.shape[1:2], dtype)
     dbias = empty("batch_norm_backward", x.shape[1:2], dtype)
     code = lib.batch_norm_backward(
-        _id(g),
+        id_of(g),
         id(x),
-        _id(mean),
-        _id(var),
-        _id(weight),
+        id_of(mean),
+        id_of(var),
+        id_of(weight),
         id(dx),
         id(dweight),
         id(dbias),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ferrum.backend import Kernel
 from ferrum_cpu._front import empty
-from ferrum_cpu.library import lib, refused
+from ferrum_cpu.library import id_of, lib, refused
 
 _STAYS = (None, None)
 _NEAREST = ("nearest", "nearest-exact")
@@ -30,15 +30,12 @@ def _made_taps(axis: Any, adjoint: bool, dtype: Any) -> tuple[Any, Any]:
     return places, None if copies else weights.astype(dtype)
 
 
-def _id(array: Any) -> int:
-    """Return how C is given an array that may be missing."""
-    return 0 if array is None else id(array)
-
-
 def _planes(name: str, x: Any, shape: Any, rows: Any, columns: Any) -> Any:
     """Return x (planes, h, w) resized to a shape, or what tells of an error."""
     out = empty(name, shape, x.dtype)
-    code = lib.resize(id(x), id(out), _id(rows[0]), _id(rows[1]), _id(columns[0]), _id(columns[1]))
+    code = lib.resize(
+        id(x), id(out), id_of(rows[0]), id_of(rows[1]), id_of(columns[0]), id_of(columns[1])
+    )
     return refused(name, code) if code else out
 
 
