@@ -58,75 +58,118 @@
 #define ONE_f64(R) ROWS_CASE(f64, R, 1)
 #define TWO_f64(R) ROWS_CASE(f64, R, 2)
 
-/* A vector of a line is joined from pieces of the runs that fall into it. A piece reads from where
-   its vector would start; of every second element, from two vectors. */
+/* A vector of a line is joined from pieces: of each segment that falls into it, what meets the tap
+   inside of the planes. A piece reads from where its vector would start; of every second element,
+   from two vectors. As many slots for pieces are there to each vector as the fullest has. */
 #define UNFOLD(T) \
     typedef struct { \
-        intptr_t vector, from; \
+        intptr_t from; \
         part_##T low, high; \
     } Piece_##T; \
-    static inline __attribute__((always_inline)) void pieces_##T( \
+    /* Where segments lie: in slots, once for all taps; return the slots to a vector. */ \
+    static intptr_t slots_##T(const Segment *segments, intptr_t count, intptr_t *slots, \
+                              intptr_t *vectors) { \
+        intptr_t most = 1, at = 0; \
+        for (intptr_t round = 0; round < 2; round++, *vectors = (at + LANES_##T - 1) / LANES_##T) { \
+            intptr_t *slot = slots, last = -1, held = 0; \
+            at = 0; \
+            for (const Segment *each = segments; each < segments + count; at += each++->count) \
+                for (intptr_t v = at / LANES_##T; v * LANES_##T < at + each->count; v++) { \
+                    held = v == last ? held + 1 : 0; \
+                    last = v; \
+                    most = larger(most, held + 1); \
+                    *slot++ = v * most + held; \
+                } \
+        } \
+        return most; \
+    } \
+    static void pieces_##T(const Reading *reading, const Tap *tap, const Segment *segments, \
+                           intptr_t count, const intptr_t *slot, Piece_##T *pieces) { \
+        const intptr_t *extent = reading->extent; \
+        intptr_t step = reading->step[2], at = 0; \
+        for (const Segment *each = segments; each < segments + count; at += each++->count) { \
+            intptr_t y = each->at[0] * reading->step[0] + tap->offset[0]; \
+            intptr_t x = each->at[1] * reading->step[1] + tap->offset[1]; \
+            intptr_t z = each->at[2] * step + tap->offset[2], after = extent[2] - z; \
+            int inside = y >= 0 && y < extent[0] && x >= 0 && x < extent[1]; \
+            intptr_t first = z >= 0 ? 0 : step == 1 ? -z : (1 - z) >> 1; \
+            intptr_t end = smaller(each->count, step == 1 ? after : (after + 1) >> 1); \
+            intptr_t from = each->image * reading->image + (y * extent[1] + x) * extent[2] + z; \
+            for (intptr_t start = at & -LANES_##T; start < at + each->count; start += LANES_##T) { \
+                intptr_t low = larger(0, at + first - start), high = at + end - start; \
+                high = inside ? smaller(LANES_##T, high) : 0; \
+                int is = high > low; \
+                intptr_t begin = is ? step * low : 0, past = is ? step * (high - 1) + 1 : 0; \
+                pieces[*slot++] = (Piece_##T){ \
+                    is ? from + (start - at) * step : 0, RANGE_##T(begin, past), \
+                    RANGE_##T(begin - LANES_##T, past - LANES_##T)}; \
+            } \
+        } \
+    } \
+    static inline __attribute__((always_inline)) void lines_##T( \
         T *to, intptr_t to_channel, const T *from, intptr_t from_channel, intptr_t channels, \
-        const Piece_##T *pieces, intptr_t count, intptr_t step, intptr_t vectors) { \
-        for (; channels > 0; channels--, to += to_channel, from += from_channel) { \
-            const Piece_##T *piece = pieces; \
+        const Piece_##T *pieces, intptr_t most, intptr_t vectors, intptr_t step) { \
+        for (; channels > 0; channels--, to += to_channel, from += from_channel) \
             for (intptr_t v = 0; v < vectors; v++) { \
+                const Piece_##T *piece = pieces + v * most; \
                 vec_##T all = SET_##T(0); \
-                for (; piece < pieces + count && piece->vector == v; piece++) { \
-                    vec_##T x = LOAD_##T(from + piece->from, piece->low); \
+                for (intptr_t k = 0; k < most; k++) { \
+                    vec_##T x = LOAD_##T(from + piece[k].from, piece[k].low); \
                     if (step == 2) \
-                        x = EVENS_##T(x, LOAD_##T(from + piece->from + LANES_##T, piece->high)); \
-                    all = OR_##T(all, x); \
+                        x = EVENS_##T(x, LOAD_##T(from + piece[k].from + LANES_##T, \
+                                                  piece[k].high)); \
+                    all = k ? OR_##T(all, x) : x; \
                 } \
                 PUT_##T(to + v * LANES_##T, all); \
             } \
+    } \
+    /* By single elements, of every third or farther. */ \
+    static void elements_##T(T *to, intptr_t to_channel, const T *from, const Reading *reading, \
+                             const Tap *tap, intptr_t channels, const Segment *segments, \
+                             intptr_t count, intptr_t vectors) { \
+        const intptr_t *extent = reading->extent; \
+        intptr_t step = reading->step[2], at = 0; \
+        for (intptr_t c = 0; c < channels; c++) \
+            memset(to + c * to_channel, 0, (size_t)(vectors * LANES_##T) * sizeof(T)); \
+        for (const Segment *each = segments; each < segments + count; at += each++->count) { \
+            intptr_t y = each->at[0] * reading->step[0] + tap->offset[0]; \
+            intptr_t x = each->at[1] * reading->step[1] + tap->offset[1]; \
+            if (y < 0 || y >= extent[0] || x < 0 || x >= extent[1]) \
+                continue; \
+            intptr_t z = each->at[2] * step + tap->offset[2]; \
+            const T *line = from + each->image * reading->image + (y * extent[1] + x) * extent[2]; \
+            for (intptr_t c = 0; c < channels; c++, line += reading->volume) \
+                for (intptr_t i = 0, place = z; i < each->count; i++, place += step) \
+                    if (place >= 0 && place < extent[2]) \
+                        to[c * to_channel + at + i] = line[place]; \
         } \
     } \
-    /* Lines of one run. Of every second element, nothing is read past the last one. */ \
-    static void whole_##T(T *to, intptr_t to_channel, const T *from, intptr_t from_channel, \
-                          intptr_t channels, intptr_t step, intptr_t vectors) { \
-        part_##T high = PART_##T(LANES_##T - 1); \
-        for (; channels > 0; channels--, to += to_channel, from += from_channel) \
-            for (intptr_t i = 0; i < vectors * LANES_##T; i += LANES_##T) \
-                if (step == 1) \
-                    PUT_##T(to + i, WHOLE_##T(from + i)); \
-                else \
-                    PUT_##T(to + i, EVENS_##T(WHOLE_##T(from + 2 * i), \
-                                              LOAD_##T(from + 2 * i + LANES_##T, high))); \
-    } \
-    static void unfold_##T(void *to, intptr_t to_channel, const void *from, intptr_t from_channel, \
-                           intptr_t channels, const Run *runs, intptr_t count, intptr_t step, \
-                           intptr_t width) { \
-        Piece_##T pieces[MOST_POSITIONS + MOST_POSITIONS / LANES_##T]; \
-        intptr_t found = 0, vectors = (width + LANES_##T - 1) / LANES_##T; \
-        if (count == 1 && runs->count == width && step <= 2 && width % LANES_##T == 0) { \
-            whole_##T(to, to_channel, (const T *)from + runs->from, from_channel, channels, step, \
-                      vectors); \
-            return; \
+    static void unfold_##T(void *to, intptr_t to_tap, intptr_t to_channel, const void *from, \
+                           const Reading *reading, const Tap *taps, intptr_t tap_count, \
+                           intptr_t channels, const Segment *segments, intptr_t count) { \
+        intptr_t slots[MOST_POSITIONS + MOST_POSITIONS / LANES_##T], vectors; \
+        Piece_##T pieces[MOST_PIECES]; \
+        intptr_t most = slots_##T(segments, count, slots, &vectors), step = reading->step[2]; \
+        intptr_t apart = reading->volume; \
+        for (intptr_t i = 0; i < most * vectors; i++) \
+            pieces[i] = (Piece_##T){0, RANGE_##T(0, 0), RANGE_##T(0, 0)}; \
+        for (const Tap *tap = taps; tap < taps + tap_count; tap++) { \
+            T *line = (T *)to + (tap - taps) * to_tap; \
+            if (step > 2) { \
+                elements_##T(line, to_channel, from, reading, tap, channels, segments, count, \
+                             vectors); \
+                continue; \
+            } \
+            pieces_##T(reading, tap, segments, count, slots, pieces); \
+            if (step == 2) \
+                lines_##T(line, to_channel, from, apart, channels, pieces, most, vectors, 2); \
+            else if (most == 1) \
+                lines_##T(line, to_channel, from, apart, channels, pieces, 1, vectors, 1); \
+            else if (most == 2) \
+                lines_##T(line, to_channel, from, apart, channels, pieces, 2, vectors, 1); \
+            else \
+                lines_##T(line, to_channel, from, apart, channels, pieces, most, vectors, 1); \
         } \
-        for (const Run *run = runs; run < runs + count && step <= 2; run++) \
-            for (intptr_t v = run->to / LANES_##T; v * LANES_##T < run->to + run->count; v++) { \
-                intptr_t first = larger(0, run->to - v * LANES_##T); \
-                intptr_t end = smaller(LANES_##T, run->to + run->count - v * LANES_##T); \
-                intptr_t last = step * (end - 1) + 1; \
-                pieces[found++] = (Piece_##T){ \
-                    v, run->from + (v * LANES_##T - run->to) * step, \
-                    RANGE_##T(step * first, last), \
-                    RANGE_##T(step * first - LANES_##T, last - LANES_##T)}; \
-            } \
-        if (step == 1) \
-            pieces_##T(to, to_channel, from, from_channel, channels, pieces, found, 1, vectors); \
-        else if (step == 2) \
-            pieces_##T(to, to_channel, from, from_channel, channels, pieces, found, 2, vectors); \
-        else \
-            for (intptr_t c = 0; c < channels; c++) { \
-                T *y = (T *)to + c * to_channel; \
-                for (intptr_t v = 0; v < vectors; v++) \
-                    PUT_##T(y + v * LANES_##T, SET_##T(0)); \
-                for (const Run *run = runs; run < runs + count; run++) \
-                    for (intptr_t i = 0, at = c * from_channel + run->from; i < run->count; i++) \
-                        y[run->to + i] = ((const T *)from)[at + i * step]; \
-            } \
     }
 
 /* A square of lines is transposed as often as its side can be halved: each time what lies where in

@@ -213,11 +213,10 @@ static void tile_task(void *context, intptr_t number) {
     for (int more = 0; is; is = next_part(to, &part), more = 1) {
         found = 0;
         for (intptr_t i = 0; i < tile.across; found += counts[i++])
-            for (intptr_t t = 0; t < part.taps; t++)
-                read_lines(job, &to->from, tile.group, part.channel, part.channels, part.tap + t,
-                           segments + found, counts[i],
-                           tile.lines + (i * tile.line + t * to->width) * job->size,
-                           part.taps * to->width);
+            read_lines(job, &to->from,
+                       (Some){tile.group, part.channel, part.channels, part.tap, part.taps},
+                       segments + found, counts[i], tile.lines + i * tile.line * job->size,
+                       to->width, part.taps * to->width);
         multiply(to, &tile, &part, more);
     }
     if (!to->direct)

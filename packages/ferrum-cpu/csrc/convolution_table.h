@@ -11,10 +11,28 @@
 /* The most positions that are read at once. */
 #define MOST_POSITIONS 256
 
-/* Elements to copy. */
+/* The most pieces that they are read in: as many to each vector as one may have elements. */
+#define MOST_PIECES MOST_POSITIONS
+
+/* How planes are read: position m, in a grid of its own, and a tap meet at step m + offset along
+   each axis; what lies outside counts as 0. Taps are places in the kernel. */
 typedef struct {
-    intptr_t to, from, count;
-} Run;
+    intptr_t offset[3], place;
+} Tap;
+
+typedef struct {
+    const char *data;
+    intptr_t channels, extent[3], volume; /* channels of one group */
+    intptr_t step[3], shape[3], positions; /* of the grid */
+    intptr_t image; /* elements from an image to the next */
+    Tap *taps;
+    intptr_t count;
+} Reading;
+
+/* Positions that lie in one line of the grid. */
+typedef struct {
+    intptr_t image, at[3], count;
+} Segment;
 
 typedef struct {
     /* The most rows and columns of a tile. */
@@ -23,11 +41,10 @@ typedef struct {
        rows to a group, and `b` in lines of as many elements as a tile may have columns. */
     void (*product[2])(const void *a, intptr_t spacing, const void *b, void *out, intptr_t lead,
                        int rows, intptr_t columns, intptr_t k, const void *bias, int more);
-    /* For every channel write a line: runs of every `step`th element, in order, and 0 between them
-       and on to `width`, which is rounded up to whole vectors. */
-    void (*unfold[2])(void *to, intptr_t to_channel, const void *from, intptr_t from_channel,
-                      intptr_t channels, const Run *runs, intptr_t count, intptr_t step,
-                      intptr_t width);
+    /* For every tap and channel write a line: what positions read, rounded up to whole vectors. */
+    void (*unfold[2])(void *to, intptr_t to_tap, intptr_t to_channel, const void *from,
+                      const Reading *reading, const Tap *taps, intptr_t tap_count,
+                      intptr_t channels, const Segment *segments, intptr_t count);
     /* Transpose as many lines as a tile may have columns, of n elements. */
     void (*turn[2])(void *to, const void *from, intptr_t lead, intptr_t n);
 } Convolver;

@@ -19,6 +19,11 @@ typedef struct {
     char *partial;
 } Sum;
 
+/* Elements to copy. */
+typedef struct {
+    intptr_t to, from, count;
+} Run;
+
 /* Where positions lie in the planes of an outer channel; return how many runs there are. */
 static intptr_t runs_of(const Job *job, intptr_t first, intptr_t count, Run *runs) {
     intptr_t found = 0, image = job->groups * job->outer * job->positions;
@@ -61,8 +66,8 @@ static void read_columns(const Sum *sum, intptr_t group, intptr_t first, intptr_
         intptr_t last = first + columns - 1 - t; /* a channel's column is its number times places */
         intptr_t channels = last < 0 ? 0 : last / places + 1 - channel;
         if (channels > 0)
-            read_lines(job, &sum->from, group, channel, channels, t, segments, count,
-                       to + (channel * places + t - first) * MOST_POSITIONS * size,
+            read_lines(job, &sum->from, (Some){group, channel, channels, t, 1}, segments, count,
+                       to + (channel * places + t - first) * MOST_POSITIONS * size, 0,
                        places * MOST_POSITIONS);
     }
 }

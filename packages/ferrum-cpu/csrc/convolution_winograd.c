@@ -88,9 +88,8 @@ static void square_task(void *context, intptr_t number) {
     _Alignas(64) float read[CHANNELS * 16 * MOST_WIDTH];
     intptr_t count = segments_of(&fast->from, fast->first + panel * width, squares_of(fast, panel),
                                  segments);
-    for (intptr_t tap = 0; tap < 16; tap++)
-        read_lines(job, &fast->from, fast->group, channel, channels, tap, segments, count,
-                   (char *)(read + tap * width), 16 * width);
+    read_lines(job, &fast->from, (Some){fast->group, channel, channels, 0, 16}, segments, count,
+               (char *)read, width, 16 * width);
     for (intptr_t c = 0; c < channels; c++)
         isa->winograd.squares(read + c * 16 * width,
                               fast->lines + (panel * fast->from.channels + channel + c) * width,

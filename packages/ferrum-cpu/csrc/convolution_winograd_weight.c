@@ -42,9 +42,8 @@ static void inner_task(void *context, intptr_t number) {
                                  segments);
     for (intptr_t channel = first, some; channel < end; channel += some) {
         some = smaller(CHANNELS, end - channel);
-        for (intptr_t tap = 0; tap < 16; tap++)
-            read_lines(job, &sum->inner, sum->group, channel, some, tap, segments, count,
-                       (char *)(memory + tap * width), 16 * width);
+        read_lines(job, &sum->inner, (Some){sum->group, channel, some, 0, 16}, segments, count,
+                   (char *)memory, width, 16 * width);
         for (intptr_t c = 0; c < some; c++)
             isa->winograd.squares(memory + c * 16 * width, places + (channel - first + c) * width,
                                   one);
@@ -67,9 +66,8 @@ static void outer_task(void *context, intptr_t number) {
     _Alignas(64) float read[CHANNELS * 4 * MOST_WIDTH], lines[16 * MOST_WIDTH];
     intptr_t count = segments_of(&sum->outer, sum->first + panel * width, squares_of(sum, panel),
                                  segments);
-    for (intptr_t tap = 0; tap < 4; tap++)
-        read_lines(job, &sum->outer, sum->group, row, some, tap, segments, count,
-                   (char *)(read + tap * width), 4 * width);
+    read_lines(job, &sum->outer, (Some){sum->group, row, some, 0, 4}, segments, count,
+               (char *)read, width, 4 * width);
     for (intptr_t r = row; r < row + some; r++) {
         intptr_t start = r / sum->panel * sum->panel, in_panel = r - start;
         float *to = sum->rows + start * sum->padded;
