@@ -31,6 +31,10 @@ int run_depthwise_outer(Job *job);
 int run_depthwise_inner(Job *job);
 int run_depthwise_weight(Job *job);
 
+/* The inner tensor where it is less work to multiply for outer positions, and to add. */
+int is_spread(const Job *job);
+int run_spread(Job *job);
+
 /* Kernels of 3 x 3, by fewer multiplications than places. */
 int is_fast(const Job *job);
 int run_fast_outer(Job *job);

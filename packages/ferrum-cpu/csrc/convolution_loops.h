@@ -172,6 +172,30 @@
         } \
     }
 
+#define FOLD(T) \
+    static void fold_##T(void *to, const void *line, const Reading *reading, const Tap *tap, \
+                         const Segment *segments, intptr_t count) { \
+        const intptr_t *extent = reading->extent; \
+        intptr_t step = reading->step[2]; \
+        const T *from = line; \
+        for (const Segment *each = segments; each < segments + count; from += each++->count) { \
+            intptr_t y = each->at[0] * reading->step[0] + tap->offset[0]; \
+            intptr_t x = each->at[1] * reading->step[1] + tap->offset[1]; \
+            intptr_t z = each->at[2] * step + tap->offset[2], last = z + (each->count - 1) * step; \
+            if (y < 0 || y >= extent[0] || x < 0 || x >= extent[1] || z >= extent[2]) \
+                continue; \
+            T *at = (T *)to + each->image * reading->image + (y * extent[1] + x) * extent[2] + z; \
+            intptr_t i = z < 0 ? cut_in(-z, step) : 0, end = each->count; \
+            if (last >= extent[2]) \
+                end = (extent[2] - 1 - z) / step + 1; \
+            if (step == 1) /* no masked vectors: what one writes next to, the next would wait for */ \
+                INDEPENDENT for (; i < end; i++) \
+                    at[i] += from[i]; \
+            for (; i < end; i++) \
+                at[i * step] += from[i]; \
+        } \
+    }
+
 /* A square of lines is transposed as often as its side can be halved: each time what lies where in
    it, as a number in bits, moves by one. */
 #define TURN(T) \
@@ -199,7 +223,7 @@
             } \
     }
 
-PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) TURN(f32) TURN(f64)
+PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) FOLD(f32) FOLD(f64) TURN(f32) TURN(f64)
 #define CONVOLVER_TABLE \
     {TILE_ROWS, {2 * LANES_f32, 2 * LANES_f64}, {product_of_f32, product_of_f64}, \
-     {unfold_f32, unfold_f64}, {turn_f32, turn_f64}}
+     {unfold_f32, unfold_f64}, {fold_f32, fold_f64}, {turn_f32, turn_f64}}

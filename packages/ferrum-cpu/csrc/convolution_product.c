@@ -5,55 +5,29 @@
    positions by the stride: positions of one remainder meet the same places of the kernel, and read
    the outer tensor side by side. Tiles depend on shapes alone, and bits not on the number of
    threads. */
-#include "convolution_reading.h"
+#include "convolution_product.h"
 #include "gather.h"
 #include "isa.h"
 
 #include <string.h>
 
-/* About how many elements of a sum are taken at a time, and the most columns of a tile in those of
-   the instruction set. */
+/* About how many elements of a sum are taken at a time. */
 #define DEPTH 256
-#define ACROSS 4
-/* How many tasks there shall be, if the shape gives as many, of at least so many rows. */
-#define TASKS 16
+/* The fewest rows of a task. */
 #define LEAST_ROWS 24
 /* Positions below which a tile takes some of several images. */
 #define SMALL_IMAGE 512
 
-/* Positions that read, and where their sums go. */
-typedef struct {
-    Job *job;
-    Reading from;
-    intptr_t rows; /* channels of one group that are written */
-    intptr_t extent[3], first[3], step[3], volume; /* where position m goes: first + step m */
-    int direct; /* positions go side by side */
-    const char *weight;
-    intptr_t to_row, to_channel;  /* from a weight to that of the next row, and next channel */
-    intptr_t depth, taps;         /* channels and taps that are summed at a time */
-    intptr_t panels, panel;       /* packed rows: how many panels, and rows to each */
-    intptr_t packed_group;        /* elements */
-    char *packed;
-    intptr_t width, tile, tiles;  /* columns of a panel and of a tile, and how many tiles */
-    intptr_t block, blocks;       /* panels of rows of a task, and how many such blocks */
-} Pass;
-
 static intptr_t padded(intptr_t k) { return cut_in(k, GROUP) * GROUP; }
 
-/* Some channels and taps of what is summed. */
-typedef struct {
-    intptr_t channel, channels, tap, taps, k;
-    intptr_t packed; /* where their weights start in a group */
-} Part;
-
-static int first_part(const Pass *to, Part *part) {
+int first_part(const Pass *to, Part *part) {
     *part = (Part){.channels = smaller(to->depth, to->from.channels),
                    .taps = smaller(to->taps, to->from.count)};
     part->k = part->channels * part->taps;
     return part->k > 0;
 }
 
-static int next_part(const Pass *to, Part *part) {
+int next_part(const Pass *to, Part *part) {
     part->packed += to->panels * to->panel * padded(part->k);
     part->tap += part->taps;
     if (part->tap == to->from.count) {
@@ -119,27 +93,20 @@ static void pack_task(void *context, intptr_t number) {
 
 /* ---- multiplying */
 
-/* The tile of one task. */
-typedef struct {
-    intptr_t group, panel, panels, row, rows, columns, across; /* across: panels of columns */
-    char *lines, *sums;  /* what positions read; where sums go, with rows `lead` apart */
-    intptr_t lead, line; /* `line`: elements to a panel of columns of `lines` */
-} Block;
-
-static void multiply(const Pass *to, const Block *tile, const Part *part, int more) {
+void multiply_tile(const Pass *to, const Block *tile, const Part *part, int more) {
     const Job *job = to->job;
     intptr_t size = job->size, group = to->packed_group * tile->group + part->packed;
-    for (intptr_t panel = 0; panel < tile->panels; panel++) {
-        intptr_t row = panel * to->panel, channel = tile->group * to->rows + tile->row + row;
-        intptr_t packed = group + (tile->panel + panel) * to->panel * padded(part->k);
-        for (intptr_t at = 0; at < tile->columns; at += to->width)
+    for (intptr_t at = 0; at < tile->columns; at += to->width)
+        for (intptr_t panel = 0; panel < tile->panels; panel++) {
+            intptr_t row = panel * to->panel, channel = tile->group * to->rows + tile->row + row;
+            intptr_t packed = group + (tile->panel + panel) * to->panel * padded(part->k);
             isa->convolver.product[job->dtype == F64](
                 to->packed + packed * size, to->panel,
                 tile->lines + at / to->width * tile->line * size,
                 tile->sums + (row * tile->lead + at) * size, tile->lead,
                 (int)smaller(to->panel, tile->rows - row), smaller(to->width, tile->columns - at),
-                part->k, job->bias ? job->bias + channel * size : NULL, more);
-    }
+                part->k, to->bias ? to->bias + channel * size : NULL, more);
+        }
 }
 
 /* Write the sums of a tile where its positions go. */
@@ -209,7 +176,7 @@ static void tile_task(void *context, intptr_t number) {
     Part part;
     int is = first_part(to, &part);
     if (!is)
-        multiply(to, &tile, &part, 0); /* the bias alone */
+        multiply_tile(to, &tile, &part, 0); /* the bias alone */
     for (int more = 0; is; is = next_part(to, &part), more = 1) {
         found = 0;
         for (intptr_t i = 0; i < tile.across; found += counts[i++])
@@ -217,7 +184,7 @@ static void tile_task(void *context, intptr_t number) {
                        (Some){tile.group, part.channel, part.channels, part.tap, part.taps},
                        segments + found, counts[i], tile.lines + i * tile.line * job->size,
                        to->width, part.taps * to->width);
-        multiply(to, &tile, &part, more);
+        multiply_tile(to, &tile, &part, more);
     }
     if (!to->direct)
         scatter(to, &tile, segments, counts);
@@ -247,6 +214,31 @@ static void join_axes(Pass *to) {
     from->extent[2] = from->shape[2] = to->extent[2] = from->positions;
 }
 
+void cut_product(Pass *to) {
+    to->taps = larger(1, smaller(DEPTH, to->from.count));
+    to->depth = larger(1, DEPTH / to->taps);
+    to->panels = cut_in(to->rows, isa->convolver.rows);
+    to->panel = cut_in(to->rows, to->panels);
+    to->panels = cut_in(to->rows, to->panel);
+    to->width = isa->convolver.columns[to->job->dtype == F64];
+}
+
+int run_packed(Pass *to, Task task, void *context, intptr_t count) {
+    Job *job = to->job;
+    Part part;
+    for (int is = first_part(to, &part); is;) {
+        to->packed_group = part.packed + to->panels * to->panel * padded(part.k);
+        is = next_part(to, &part);
+    }
+    to->packed = pool_take((size_t)(job->groups * to->packed_group * job->size) + 1);
+    if (!to->packed)
+        return NO_MEMORY;
+    run_convolution(job, pack_task, to, job->groups * to->panels);
+    int code = run_convolution(job, task, context, count);
+    pool_give(to->packed);
+    return code;
+}
+
 static int run_product(Pass *to) {
     Job *job = to->job;
     Reading *from = &to->from;
@@ -257,12 +249,7 @@ static int run_product(Pass *to) {
     if (job->batch * job->groups * to->rows * from->positions == 0)
         return OK;
     join_axes(to);
-    to->taps = larger(1, smaller(DEPTH, from->count));
-    to->depth = larger(1, DEPTH / to->taps);
-    to->panels = cut_in(to->rows, isa->convolver.rows);
-    to->panel = cut_in(to->rows, to->panels);
-    to->panels = cut_in(to->rows, to->panel);
-    to->width = isa->convolver.columns[job->dtype == F64];
+    cut_product(to);
     to->direct = to->volume == from->positions && from->positions >= SMALL_IMAGE;
     intptr_t all = from->positions * (to->direct ? 1 : job->batch);
     to->tiles = cut_in(all, ACROSS * to->width);
@@ -271,18 +258,7 @@ static int run_product(Pass *to) {
     intptr_t cuts = to->tiles * (to->direct ? job->batch : 1) * job->groups;
     to->block = larger(cut_in(LEAST_ROWS, to->panel), cut_in(to->panels, cut_in(TASKS, cuts)));
     to->blocks = cut_in(to->panels, to->block);
-    Part part;
-    for (int is = first_part(to, &part); is;) {
-        to->packed_group = part.packed + to->panels * to->panel * padded(part.k);
-        is = next_part(to, &part);
-    }
-    to->packed = pool_take((size_t)(job->groups * to->packed_group * job->size) + 1);
-    if (!to->packed)
-        return NO_MEMORY;
-    run_convolution(job, pack_task, to, job->groups * to->panels);
-    int code = run_convolution(job, tile_task, to, cuts * to->blocks);
-    pool_give(to->packed);
-    return code;
+    return run_packed(to, tile_task, to, cuts * to->blocks);
 }
 
 int run_outer(Job *job) {
@@ -295,6 +271,7 @@ int run_outer(Job *job) {
                   .rows = job->outer,
                   .step = {1, 1, 1},
                   .weight = job->weight,
+                  .bias = job->bias,
                   .to_row = job->inner * job->places,
                   .to_channel = job->places};
     Reading *from = &to.from;
@@ -347,6 +324,7 @@ static int run_remainder(Job *job, const intptr_t *first, const Tap *taps, Tap *
                            .taps = memory},
                   .rows = job->inner,
                   .weight = job->weight,
+                  .bias = job->bias,
                   .to_row = job->places,
                   .to_channel = job->inner * job->places};
     copy_sizes(to.from.extent, job->out, 3);
@@ -365,13 +343,16 @@ int run_inner(Job *job) {
         return run_fast_inner(job);
     if (job->batch * job->groups * job->inner * job->volume == 0)
         return OK;
+    int spread = is_spread(job), alone = product_of(job->stride, 3) == 1;
+    if (spread || !(alone && job->places))
+        run_convolution(job, fill_task, job, job->batch * job->groups * job->inner);
+    if (spread)
+        return run_spread(job);
     Tap *taps = taps_of_kernel(job), *memory = taps_of_kernel(job);
     intptr_t least[3], first[3];
     for (int axis = 0; axis < 3; axis++)
         least[axis] = smaller(job->stride[axis], job->in[axis]);
-    int code = taps && memory ? OK : NO_MEMORY, alone = product_of(job->stride, 3) == 1;
-    if (code == OK && !(alone && job->places))
-        run_convolution(job, fill_task, job, job->batch * job->groups * job->inner);
+    int code = taps && memory ? OK : NO_MEMORY;
     for (first[0] = 0; first[0] < least[0]; first[0]++)
         for (first[1] = 0; first[1] < least[1]; first[1]++)
             for (first[2] = 0; first[2] < least[2] && code == OK; first[2]++)

@@ -45,6 +45,9 @@ typedef struct {
     void (*unfold[2])(void *to, intptr_t to_tap, intptr_t to_channel, const void *from,
                       const Reading *reading, const Tap *taps, intptr_t tap_count,
                       intptr_t channels, const Segment *segments, intptr_t count);
+    /* Add a line to what its positions read at a tap. */
+    void (*fold[2])(void *to, const void *line, const Reading *reading, const Tap *tap,
+                    const Segment *segments, intptr_t count);
     /* Transpose as many lines as a tile may have columns, of n elements. */
     void (*turn[2])(void *to, const void *from, intptr_t lead, intptr_t n);
 } Convolver;
