@@ -274,7 +274,8 @@ class _Transposed(_Conv):
         if any(not 0 <= each < s for each, s in zip(more, self.stride, strict=True)):
             most = [low + s - 1 for low, s in zip(least, self.stride, strict=True)]
             raise ArgumentError(
-                f"{name}: expected an output_size from {least} to {most}, got {output_size}"
+                f"{name}: expected an output_size from {tuple(least)} to {tuple(most)}, "
+                f"got {tuple(output_size)}"
             )
         return more
 

@@ -23,13 +23,14 @@ __all__ = [
 ]
 
 Sizes: TypeAlias = int | Sequence[int]
+_LARGEST = 2**60  # sums of a few such numbers fit into 64 bits
 
 
 def sizes_of(name: str, what: str, given: Sizes, axes: int, least: int = 0) -> Shape:
     """Return a number for each of the axes: `given`, or its one number for all of them.
 
     Raises OperandError for what are no integers, ArgumentError for another count of them and for
-    one below `least`.
+    one below `least` or above 2⁶⁰.
     """
     try:
         sizes = tuple(map(index, given if isinstance(given, Sequence) else (given,)))
@@ -37,10 +38,12 @@ def sizes_of(name: str, what: str, given: Sizes, axes: int, least: int = 0) -> S
         raise OperandError(f"{name}: expected integers as {what}, got {given!r}") from None
     sizes = sizes * axes if len(sizes) == 1 else sizes
     if len(sizes) != axes or any(size < least for size in sizes):
+        several = f", or {axes} of them" if axes > 1 else ""
         raise ArgumentError(
-            f"{name}: expected {what} to be a number of at least {least}, or {axes} of them, got "
-            f"{given!r}"
+            f"{name}: expected {what} to be a number of at least {least}{several}, got {given!r}"
         )
+    if any(size > _LARGEST for size in sizes):
+        raise ArgumentError(f"{name}: expected {what} to be at most 2⁶⁰, got {given!r}")
     return sizes
 
 
@@ -57,11 +60,20 @@ def _operands(
     check_tensors(name, input, weight, *(() if bias is None else (bias,)))
     if weight.ndim != axes + 2 or input.ndim not in (axes + 1, axes + 2):
         raise ShapeError(
-            f"{name}: expected an input (n, c, ...) or (c, ...) and a weight of {axes} axes more "
-            f"than 2, got {input.shape} and {weight.shape}"
+            f"{name}: expected an input (n, c, ...) or (c, ...) and a weight, of {axes} axes for "
+            f"'...' and {axes + 2} in all, got {input.shape} and {weight.shape}"
         )
     batch = input.ndim == axes + 2
     return (input if batch else input.unsqueeze(0)), batch
+
+
+def _check_channels(name: str, x: Tensor, weight: Tensor, groups: int, channels: int) -> None:
+    """Raise unless the batch x has as many channels as this weight goes with."""
+    if x.shape[1] != channels:
+        raise ShapeError(
+            f"{name}: expected an input of {channels} channels for a weight of {weight.shape} and "
+            f"groups={groups}, got {x.shape[1]} channels in {x.shape}"
+        )
 
 
 def convolve(
@@ -77,6 +89,8 @@ def convolve(
     """Return `conv1d`, `conv2d` or `conv3d`."""
     name = f"conv{axes}d"
     x, batch = _operands(name, axes, input, weight, bias)
+    parts = size_of(name, "groups", groups, least=1)
+    _check_channels(name, x, weight, parts, parts * weight.shape[1])
     kernel = weight.shape[2:]
     strides = sizes_of(name, "stride", stride, axes, least=1)
     dilations = sizes_of(name, "dilation", dilation, axes, least=1)
@@ -102,7 +116,7 @@ def convolve(
                 f"input of {x.shape[2:]} with padding {before}"
             )
         size = tuple(each // s + 1 for each, s in zip(room, strides, strict=True))
-    geometry = Geometry(strides, before, dilations, size_of(name, "groups", groups, least=1))
+    geometry = Geometry(strides, before, dilations, parts)
     out = ops.convolution(x, weight, bias, size=size, geometry=geometry)
     return out if batch else out.squeeze(0)
 
@@ -175,6 +189,8 @@ def convolve_transposed(
     """Return `conv_transpose1d`, 2d or 3d."""
     name = f"conv_transpose{axes}d"
     x, batch = _operands(name, axes, input, weight, bias)
+    parts = size_of(name, "groups", groups, least=1)
+    _check_channels(name, x, weight, parts, weight.shape[0])
     strides = sizes_of(name, "stride", stride, axes, least=1)
     before = sizes_of(name, "padding", padding, axes)
     more = sizes_of(name, "output_padding", output_padding, axes)
@@ -191,7 +207,7 @@ def convolve_transposed(
             f"{name}: an input of {x.shape[2:]} and a kernel of {weight.shape[2:]} with stride "
             f"{strides} and padding {before} would give a result of {size}"
         )
-    geometry = Geometry(strides, before, dilations, size_of(name, "groups", groups, least=1))
+    geometry = Geometry(strides, before, dilations, parts)
     out = ops.convolution_input(x, weight, bias, size=size, geometry=geometry)
     return out if batch else out.squeeze(0)
 

@@ -58,10 +58,15 @@ def _check_mirror(x: Tensor, axes: int, mode: str, value: float | None) -> None:
         )
     if value is not None:
         raise ArgumentError(f"pad: mode {mode!r} takes no value, got {value!r}")
-    if axes not in (1, 2, 3) or x.ndim not in (axes + 1, axes + 2):
+    padded = [each for each in (1, 2, 3) if x.ndim in (each + 1, each + 2)]
+    if not padded:
         raise ArgumentError(
-            f"pad: mode {mode!r} pads 1 to 3 axes of a tensor of one or two more, not {axes} of "
-            f"{x.ndim}"
+            f"pad: mode {mode!r} is for tensors of 2 to 5 axes, got one of shape {x.shape}"
+        )
+    if axes not in padded:
+        raise ArgumentError(
+            f"pad: mode {mode!r} takes {' or '.join(str(2 * each) for each in padded)} numbers for "
+            f"a tensor of {x.ndim} axes, got {2 * axes}"
         )
 
 

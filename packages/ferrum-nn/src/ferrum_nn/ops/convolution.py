@@ -41,7 +41,7 @@ class Geometry(NamedTuple):
         if one.dtype is not other.dtype or not is_floating(one.dtype):
             raise DTypeError(
                 f"{name}: expected floating-point operands of one dtype, got {one.dtype.name} and "
-                f"{other.dtype.name}"
+                f"{other.dtype.name}; convert one with .to(...)"
             )
         axes = len(one.shape) - 2
         if axes < 1 or len(other.shape) != axes + 2:

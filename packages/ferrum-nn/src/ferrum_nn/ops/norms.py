@@ -237,7 +237,7 @@ def _(s: Sampler) -> Iterator[Sample]:
 def _(s: Sampler) -> Iterator[Sample]:
     attrs = {"last": 1, "eps": 0.1}
     yield s(s.real(3, 4), s.real(3, 4), s.real(4), **attrs)
-    yield s(s.real(2, 3, 4), s.real(2, 3, 4), None, last=2, eps=0.1)
+    yield s(s.real(2, 3, 4), s.real(2, 3, 4), None, last=2, eps=0.5)
     yield s(s.real(6, 19), s.real(6, 19), s.real(19), **attrs)
     yield s(s.real(0, 3), s.real(0, 3), s.real(3), **attrs)
     yield s(s.real(3, 0), s.real(3, 0), s.real(0), **attrs)
