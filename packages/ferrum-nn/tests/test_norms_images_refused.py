@@ -4,6 +4,7 @@ import pytest
 
 import ferrum as fe
 import ferrum_nn as nn
+from ferrum.errors import ShapeError
 
 REFUSED = [
     lambda: nn.BatchNorm2d(3)(fe.ones(2, 3, 4)),
@@ -48,3 +49,23 @@ def test_refused(call):
     with pytest.raises(fe.FerrumError, match="expected") as caught:
         call()
     assert len(str(caught.value)) > 30
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm2d(3), nn.GroupNorm(3, 3), nn.InstanceNorm2d(3), nn.SyncBatchNorm(3)]
+)
+def test_other_channels_are_named_and_leave_no_trace(layer):
+    before = {name: each.clone() for name, each in layer.state_dict().items()}
+    with pytest.raises(ShapeError, match=r"expected 3 channels, got shape \(2, 6, 4, 5\)"):
+        layer(fe.ones(2, 6, 4, 5))
+    after = layer.state_dict()
+    assert all(fe.equal(each, after[name]) for name, each in before.items())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm2d(3, affine=False, track_running_stats=False), nn.GroupNorm(3, 3, affine=False)],
+)
+def test_layers_that_hold_nothing_take_any_channels(layer):
+    """As PyTorch's do."""
+    assert layer(fe.rand(2, 6, 4, 5)).shape == (2, 6, 4, 5)

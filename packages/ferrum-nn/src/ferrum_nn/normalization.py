@@ -206,6 +206,11 @@ class _BatchNorm(_NormBase):
     def forward(self, x: Tensor) -> Tensor:
         """Return x, normalised by the batch or by what has been tracked."""
         self._check_input(x)
+        held = self.affine or self.track_running_stats
+        if held and x.shape[1] != self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__}: expected {self.num_features} channels, got shape {x.shape}"
+            )
         tracking = self.training and self.track_running_stats
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if tracking and self.num_batches_tracked is not None:

@@ -9,6 +9,7 @@ from ferrum.dtypes import DTypeLike
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum_nn import functional
 from ferrum_nn.functional.convolution import size_of
+from ferrum_nn.functional.losses_checks import check_tensors
 from ferrum_nn.module import Module
 from ferrum_nn.normalization import _BatchNorm, _NormBase, _parameter, _reset
 
@@ -119,6 +120,11 @@ class GroupNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, normalised."""
+        check_tensors("GroupNorm", x)
+        if self.affine and x.ndim > 1 and x.shape[1] != self.num_channels:
+            raise ShapeError(
+                f"GroupNorm: expected {self.num_channels} channels, got shape {x.shape}"
+            )
         return functional.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
