@@ -158,7 +158,9 @@ def _(
     nonlinearity: str,
     needs: Needs,
 ) -> Any:
-    return rnn_backward(*g, out, h, weight, sizes=sizes, reverse=reverse, nonlinearity=nonlinearity)
+    of_out, of_last = g
+    how: Any = {"sizes": sizes, "reverse": reverse, "nonlinearity": nonlinearity}
+    return rnn_backward(of_out, of_last, out, h, weight, **how)
 
 
 @op(outputs=("dx", "dh", "dweight"), ulp=8, scale=32.0)

@@ -113,7 +113,8 @@ def _(
 ) -> Any:
     if projection is not None or any(each is not None for each in g[3:]):
         return NotImplemented  # rare: the fallback's gradient serves
-    found = lstm_backward(*g[:3], out, gates, cells, h, c, weight, sizes=sizes, reverse=reverse)
+    how: Any = {"sizes": sizes, "reverse": reverse}
+    found = lstm_backward(g[0], g[1], g[2], out, gates, cells, h, c, weight, **how)
     return *found, None
 
 
@@ -250,8 +251,9 @@ def _(
 ) -> Any:
     if g[2] is not None:
         return NotImplemented  # rare: the fallback's gradient serves
-    found = gru_backward(*g[:2], out, gates, h, weight, sizes=sizes, reverse=reverse)
-    return *found[:3], None if needs[3] is None else found[3]
+    how: Any = {"sizes": sizes, "reverse": reverse}
+    dx, dh, dweight, dbias = gru_backward(g[0], g[1], out, gates, h, weight, **how)
+    return dx, dh, dweight, None if needs[3] is None else dbias
 
 
 @op(outputs=("dx", "dh", "dweight", "dbias"), ulp=8, scale=32.0)
