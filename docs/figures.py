@@ -18,6 +18,7 @@ TITLES = {
     "gemm_avx2_kernel": "Products of matrices by OpenBLAS's kernel for AVX2",
     "hot_path": "Calls with next to nothing to compute",
     "networks": "Networks for images",
+    "recurrence": "Recurrent layers",
 }
 NONE = "There are none in this tree: `python benchmarks/cpu_ops.py --out benchmarks/results`."
 

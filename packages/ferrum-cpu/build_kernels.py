@@ -20,6 +20,7 @@ HEADERS = [
     "norms.h",
     "pooling.h",
     "random.h",
+    "recurrence.h",
     "reduce_calls.h",
     "resizing.h",
     "sampling.h",

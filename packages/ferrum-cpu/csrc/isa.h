@@ -9,6 +9,7 @@
 #include "norms_table.h"
 #include "pooling_table.h"
 #include "random_table.h"
+#include "recurrence_table.h"
 #include "reduce.h"
 #include "resizing_table.h"
 #include "softmax.h"
@@ -28,6 +29,7 @@ typedef struct {
     Pooling pooling;
     Random random;
     Product product[DTYPES];
+    Recurrence recurrence;
     ReducerTable reduce;
     Resizing resizing;
     SoftmaxTable softmax;

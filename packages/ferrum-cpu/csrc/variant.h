@@ -35,6 +35,7 @@ typedef double f64;
 #include "norms_loops.h"
 #include "pooling_loops.h"
 #include "random_loops.h"
+#include "recurrence_loops.h"
 #include "steps_loops.h"
 #include "reduce_loops.h"
 #include "resizing_loops.h"
@@ -53,6 +54,7 @@ const Isa JOIN(isa_, ISA) = {
     .pooling = POOLING_TABLE,
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,
+    .recurrence = RECURRENCE_TABLE,
     .reduce = REDUCE_TABLE,
     .resizing = RESIZING_TABLE,
     .softmax = SOFTMAX_TABLE,

@@ -9,6 +9,7 @@ import random
 
 import good_convolution
 import good_pooling
+import good_recurrence
 import good_resizing
 import ml_dtypes
 import numpy as np
@@ -439,3 +440,4 @@ RECIPES = {
 }
 RECIPES["random_normal"] = random_uniform
 RECIPES |= good_convolution.RECIPES | good_pooling.RECIPES | good_resizing.RECIPES
+RECIPES |= good_recurrence.RECIPES

@@ -136,11 +136,21 @@ from ferrum_nn.pooling import (
     MaxUnpool3d,
 )
 from ferrum_nn.rearranging import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unfold
+from ferrum_nn.recurrence import GRU, LSTM, RNN, RNNBase
+from ferrum_nn.recurrence_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from ferrum_nn.sparse import Embedding
 from ferrum_nn.training import evaluate, fit
 from ferrum_nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
+    "GRU",
+    "GRUCell",
+    "LSTM",
+    "LSTMCell",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",

@@ -71,6 +71,8 @@ from ferrum_nn.ops.norms import layer_norm, layer_norm_backward, rms_norm, rms_n
 from ferrum_nn.ops.padding import pad
 from ferrum_nn.ops.pooling import max_pool, max_pool_input
 from ferrum_nn.ops.pooling_average import average_pool, average_pool_input
+from ferrum_nn.ops.recurrence import rnn, rnn_backward
+from ferrum_nn.ops.recurrence_gated import gru, gru_backward, lstm, lstm_backward
 from ferrum_nn.ops.resizing import resize, resize_adjoint
 from ferrum_nn.ops.sampling import grid_sample, grid_sample_grid, grid_sample_input
 from ferrum_nn.ops.steps import adam_step, sgd_step
@@ -113,6 +115,8 @@ __all__ = [
     "grid_sample",
     "grid_sample_grid",
     "grid_sample_input",
+    "gru",
+    "gru_backward",
     "hardshrink",
     "hardsigmoid",
     "hardsigmoid_",
@@ -132,6 +136,8 @@ __all__ = [
     "lion_step",
     "logsigmoid",
     "logsigmoid_backward",
+    "lstm",
+    "lstm_backward",
     "max_pool",
     "max_pool_input",
     "mish",
@@ -151,6 +157,8 @@ __all__ = [
     "rms_norm",
     "rms_norm_backward",
     "rmsprop_step",
+    "rnn",
+    "rnn_backward",
     "rprop_step",
     "sgd_step",
     "shrink_backward",

@@ -1,6 +1,6 @@
 """What is done to the gradients and parameters of models, under the names of `torch.nn.utils`."""
 
-from ferrum_nn.utils import parametrizations, parametrize
+from ferrum_nn.utils import parametrizations, parametrize, rnn
 from ferrum_nn.utils.clip_grad import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -28,6 +28,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "rnn",
     "skip_init",
     "vector_to_parameters",
 ]
