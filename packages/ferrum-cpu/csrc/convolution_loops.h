@@ -172,7 +172,7 @@
         } \
     }
 
-#define FOLD(T) \
+#define ADD_LINE(T) \
     static void fold_##T(void *to, const void *line, const Reading *reading, const Tap *tap, \
                          const Segment *segments, intptr_t count) { \
         const intptr_t *extent = reading->extent; \
@@ -223,7 +223,7 @@
             } \
     }
 
-PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) FOLD(f32) FOLD(f64) TURN(f32) TURN(f64)
+PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) ADD_LINE(f32) ADD_LINE(f64) TURN(f32) TURN(f64)
 #define CONVOLVER_TABLE \
     {TILE_ROWS, {2 * LANES_f32, 2 * LANES_f64}, {product_of_f32, product_of_f64}, \
      {unfold_f32, unfold_f64}, {fold_f32, fold_f64}, {turn_f32, turn_f64}}
