@@ -38,6 +38,7 @@ from ferrum_nn.functional.activations import (
     threshold,
     threshold_,
 )
+from ferrum_nn.functional.attention import scaled_dot_product_attention
 from ferrum_nn.functional.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -231,6 +232,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "rrelu_",
+    "scaled_dot_product_attention",
     "selu",
     "selu_",
     "sigmoid",

@@ -46,6 +46,11 @@ from ferrum_nn.ops.activations_straight import (
     threshold_,
     threshold_backward,
 )
+from ferrum_nn.ops.attention import (
+    attention_backward,
+    attention_mask_backward,
+    scaled_dot_product_attention,
+)
 from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
 from ferrum_nn.ops.convolution import convolution, convolution_input, convolution_weight
 from ferrum_nn.ops.dropout import dropout
@@ -88,6 +93,8 @@ __all__ = [
     "adam_step",
     "adamax_step",
     "asgd_step",
+    "attention_backward",
+    "attention_mask_backward",
     "average_pool",
     "average_pool_input",
     "batch_norm",
@@ -160,6 +167,7 @@ __all__ = [
     "rnn",
     "rnn_backward",
     "rprop_step",
+    "scaled_dot_product_attention",
     "sgd_step",
     "shrink_backward",
     "silu",
