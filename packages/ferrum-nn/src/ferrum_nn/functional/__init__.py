@@ -53,6 +53,7 @@ from ferrum_nn.functional.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from ferrum_nn.functional.ctc import ctc_loss
 from ferrum_nn.functional.distances import cosine_similarity, pairwise_distance, pdist
 from ferrum_nn.functional.dropout import (
     alpha_dropout,
@@ -160,6 +161,7 @@ __all__ = [
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "dropout1d",
     "dropout2d",

@@ -53,6 +53,7 @@ from ferrum_nn.ops.attention import (
 )
 from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
 from ferrum_nn.ops.convolution import convolution, convolution_input, convolution_weight
+from ferrum_nn.ops.ctc import ctc_loss
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
 from ferrum_nn.ops.folding import fold, unfold
@@ -109,6 +110,7 @@ __all__ = [
     "convolution_weight",
     "cross_entropy",
     "cross_entropy_backward",
+    "ctc_loss",
     "dropout",
     "elu",
     "elu_",
