@@ -248,3 +248,10 @@ def test_cross_entropy_refuses_options(options, error, message, target):
 def test_nll_loss_refuses_an_index_that_is_none():
     with pytest.raises(OperandError, match=r"^nll_loss: expected an integer as ignore_index"):
         F.nll_loss(fe.zeros(2, 3), fe.tensor([0, 1]), ignore_index=2.5)
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+def test_numbers_may_be_numpy_s(kind):
+    x, t = fe.tensor([0.0, 2.0]), fe.tensor([0.25, 0.0])
+    expected = F.huber_loss(x, t, delta=0.5).item()
+    assert F.huber_loss(x, t, delta=kind(0.5)).item() == expected

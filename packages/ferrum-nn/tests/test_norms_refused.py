@@ -49,6 +49,8 @@ def train(x=X, mean=M, var=V, *args, **options):
         (lambda: F.batch_norm(X, M, V, W[:1]), ShapeError, "weight of shape"),
         (lambda: F.batch_norm(X, M, V, None, W.double()), DTypeError, "bias of float32"),
         (lambda: F.batch_norm(X, M, V, eps=-1.0), ArgumentError, "at least 0"),
+        (lambda: F.batch_norm(X, M, V, eps="small"), OperandError, "eps, got 'small'"),
+        (lambda: F.instance_norm(fe.ones(2, 3, 4), eps=None), OperandError, "eps, got None"),
         (lambda: F.batch_norm(WHOLE, M, V), DTypeError, "floating-point"),
         (lambda: train(eps=0.0), ArgumentError, "positive in training"),
         (lambda: train(X[:1]), ShapeError, "more than one value per channel"),

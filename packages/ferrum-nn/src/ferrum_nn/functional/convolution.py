@@ -32,8 +32,11 @@ def sizes_of(name: str, what: str, given: Sizes, axes: int, least: int = 0) -> S
     Raises OperandError for what are no integers, ArgumentError for another count of them and for
     one below `least` or above 2⁶⁰.
     """
+    numbers = given if isinstance(given, Sequence) else (given,)
     try:
-        sizes = tuple(map(index, given if isinstance(given, Sequence) else (given,)))
+        if any(each is True or each is False for each in numbers):
+            raise TypeError
+        sizes = tuple(map(index, numbers))
     except TypeError:
         raise OperandError(f"{name}: expected integers as {what}, got {given!r}") from None
     sizes = sizes * axes if len(sizes) == 1 else sizes

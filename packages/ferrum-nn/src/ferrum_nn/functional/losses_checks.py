@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 from ferrum import Tensor, result_type, where
 from ferrum.dtypes import is_floating
 from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
@@ -63,9 +65,9 @@ def check_broadcasts(name: str, input: Tensor, *others: Tensor | None) -> None:
             )
 
 
-def number(name: str, what: str, value: float) -> float:
+def number(name: str, what: str, value: object) -> float:
     """Return the argument `what` of the function `name` as a float, or raise OperandError."""
-    if not isinstance(value, int | float):
+    if not isinstance(value, Real):
         raise OperandError(f"{name}: expected a number as {what}, got {value!r}")
     try:
         return float(value)
