@@ -37,6 +37,8 @@ from ferrum_nn.activation import (
     Threshold,
 )
 from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from ferrum_nn.attention import MultiheadAttention
+from ferrum_nn.cache import CrossCache, GrowingCache, KeyValueCache, SlidingCache, StaticCache
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.convolution import (
@@ -175,6 +177,7 @@ __all__ = [
     "ConvTranspose3d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
+    "CrossCache",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -191,6 +194,7 @@ __all__ = [
     "GLU",
     "GaussianNLLLoss",
     "GroupNorm",
+    "GrowingCache",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -202,6 +206,7 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
@@ -227,6 +232,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NameTakenError",
     "PReLU",
@@ -251,6 +257,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SlidingCache",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
@@ -260,6 +267,7 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "StateDictError",
+    "StaticCache",
     "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
