@@ -148,7 +148,7 @@ class CrossCache(KeyValueCache):
         self.kept, self.seen = None, 0
 
 
-def _positive(name: str, what: str, value: int) -> int:
+def _positive(name: str, what: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ArgumentError(f"{name}: expected a {what} of at least 1, got {value!r}")
     return value
