@@ -37,6 +37,8 @@ from ferrum_nn.activation import (
     Threshold,
 )
 from ferrum_nn.activation_along import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
+from ferrum_nn.attention import MultiheadAttention
+from ferrum_nn.cache import CrossCache, GrowingCache, KeyValueCache, SlidingCache, StaticCache
 from ferrum_nn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ferrum_nn.containers import ModuleDict, ModuleList, Sequential
 from ferrum_nn.convolution import (
@@ -144,14 +146,6 @@ from ferrum_nn.training import evaluate, fit
 from ferrum_nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
-    "GRU",
-    "GRUCell",
-    "LSTM",
-    "LSTMCell",
-    "RNN",
-    "RNNBase",
-    "RNNCell",
-    "RNNCellBase",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -170,6 +164,7 @@ __all__ = [
     "Bilinear",
     "Buffer",
     "CELU",
+    "CTCLoss",
     "ChannelShuffle",
     "Checkpoint",
     "CircularPad1d",
@@ -186,7 +181,7 @@ __all__ = [
     "ConvTranspose3d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
-    "CTCLoss",
+    "CrossCache",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout1d",
@@ -201,8 +196,11 @@ __all__ = [
     "FractionalMaxPool3d",
     "GELU",
     "GLU",
+    "GRU",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
+    "GrowingCache",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -214,10 +212,13 @@ __all__ = [
     "InstanceNorm2d",
     "InstanceNorm3d",
     "KLDivLoss",
+    "KeyValueCache",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTM",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -239,6 +240,7 @@ __all__ = [
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "NameTakenError",
     "PReLU",
@@ -250,6 +252,10 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -263,6 +269,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SlidingCache",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
@@ -272,6 +279,7 @@ __all__ = [
     "Softshrink",
     "Softsign",
     "StateDictError",
+    "StaticCache",
     "SyncBatchNorm",
     "Tanh",
     "Tanhshrink",
