@@ -76,6 +76,23 @@ def test_cuts_no_gradient(make):
         layer(x, x, x, cache=make())
 
 
+@pytest.mark.parametrize("kdim", [8, 6])
+def test_a_memory_that_was_kept_cuts_no_gradient(kdim):
+    layer = nn.MultiheadAttention(8, 2, kdim=kdim, vdim=kdim, batch_first=True)
+    x, memory, cache = fe.randn(1, 2, 8), fe.randn(1, 3, kdim), nn.CrossCache()
+    with fe.no_grad():
+        layer(x, memory, memory, cache=cache)
+    with pytest.raises(ArgumentError, match=r"decode under fe.no_grad\(\)"):
+        layer(x, memory, memory, cache=cache)  # the projections require gradients
+    layer.requires_grad_(False)
+    assert layer(x, memory, memory, cache=cache)[0].shape == (1, 2, 8)
+    memory.requires_grad_()
+    with pytest.raises(ArgumentError, match=r"decode under fe.no_grad\(\)"):
+        layer(x, memory, memory, cache=cache)
+    with pytest.raises(ArgumentError, match=r"decode under fe.no_grad\(\)"):
+        cache.update(*[fe.ones(1, 2, 3, 4, requires_grad=True)] * 2)
+
+
 def test_masks_are_bools_or_floats():
     layer, x = nn.MultiheadAttention(8, 2, batch_first=True), fe.randn(1, 2, 8)
     with pytest.raises(DTypeError, match="bools or floats, got int64"):

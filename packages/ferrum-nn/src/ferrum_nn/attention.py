@@ -8,7 +8,7 @@ from ferrum import Device, Tensor, cat, empty, zeros
 from ferrum.dtypes import DTypeLike, bool_, is_floating
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum_nn import functional, init, ops
-from ferrum_nn.cache import CrossCache, KeyValueCache
+from ferrum_nn.cache import CrossCache, KeyValueCache, refuse_gradients
 from ferrum_nn.functional.dropout import probability
 from ferrum_nn.linear import Linear
 from ferrum_nn.module import Module
@@ -180,6 +180,7 @@ class MultiheadAttention(Module):
 
             q = of(query, 0)
             if isinstance(cache, CrossCache) and cache.kept is not None:
+                refuse_gradients("CrossCache", key, value, self.in_proj_weight, *weights[1:], bias)
                 return self._split(q), *cache.kept
             k, v = of(key, 1), of(value, 2)
         if self.bias_k is not None and self.bias_v is not None:

@@ -133,7 +133,8 @@ class CrossCache(KeyValueCache):
         self.kept: tuple[Tensor, Tensor] | None = None
 
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the first keys and values; later ones are not looked at."""
+        """Keep the first keys and values; the values of later ones are not looked at."""
+        refuse_gradients(type(self).__name__, key, value)
         if self.kept is None:
             _check(type(self).__name__, key, value, None)
             self.kept, self.seen = (key.detach(), value.detach()), key.shape[2]
@@ -159,17 +160,22 @@ def _room(like: Tensor, length: int) -> Tensor:
     return empty(n, heads, length, size, dtype=like.dtype, device=like.device)
 
 
+def refuse_gradients(name: str, *sources: Tensor | None) -> None:
+    """Raise ArgumentError if a cache would cut the gradient of what keys and values come from."""
+    if is_grad_enabled() and any(each is not None and each.requires_grad for each in sources):
+        raise ArgumentError(
+            f"{name}: expected keys and values without gradients, which a cache would cut; decode "
+            f"under fe.no_grad()"
+        )
+
+
 def _check(name: str, key: Tensor, value: Tensor, held: tuple[Tensor, Tensor] | None) -> None:
     if key.ndim != 4 or value.ndim != 4 or key.shape[:3] != value.shape[:3]:
         raise ShapeError(
             f"{name}: expected key and value (n, heads, length, size) of one length, got "
             f"{key.shape} and {value.shape}"
         )
-    if is_grad_enabled() and (key.requires_grad or value.requires_grad):
-        raise ArgumentError(
-            f"{name}: expected keys and values without gradients, which a cache would cut; decode "
-            f"under fe.no_grad()"
-        )
+    refuse_gradients(name, key, value)
     if held is None:
         return
     for new, old in zip((key, value), held, strict=True):
