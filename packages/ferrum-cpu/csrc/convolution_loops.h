@@ -70,7 +70,7 @@
     static intptr_t slots_##T(const Segment *segments, intptr_t count, intptr_t *slots, \
                               intptr_t *vectors) { \
         intptr_t most = 1, at = 0; \
-        for (intptr_t round = 0; round < 2; round++, *vectors = (at + LANES_##T - 1) / LANES_##T) { \
+        for (int round = 0; round < 2; round++) { \
             intptr_t *slot = slots, last = -1, held = 0; \
             at = 0; \
             for (const Segment *each = segments; each < segments + count; at += each++->count) \
@@ -81,6 +81,7 @@
                     *slot++ = v * most + held; \
                 } \
         } \
+        *vectors = cut_in(at, LANES_##T); \
         return most; \
     } \
     static void pieces_##T(const Reading *reading, const Tap *tap, const Segment *segments, \
@@ -188,7 +189,7 @@
             intptr_t i = z < 0 ? cut_in(-z, step) : 0, end = each->count; \
             if (last >= extent[2]) \
                 end = (extent[2] - 1 - z) / step + 1; \
-            if (step == 1) /* no masked vectors: what one writes next to, the next would wait for */ \
+            if (step == 1) /* no masked vectors: loads would wait for a neighbour's store */ \
                 INDEPENDENT for (; i < end; i++) \
                     at[i] += from[i]; \
             for (; i < end; i++) \
@@ -223,7 +224,8 @@
             } \
     }
 
-PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64) ADD_LINE(f32) ADD_LINE(f64) TURN(f32) TURN(f64)
+PRODUCT_OF(f32) PRODUCT_OF(f64) UNFOLD(f32) UNFOLD(f64)
+ADD_LINE(f32) ADD_LINE(f64) TURN(f32) TURN(f64)
 #define CONVOLVER_TABLE \
     {TILE_ROWS, {2 * LANES_f32, 2 * LANES_f64}, {product_of_f32, product_of_f64}, \
      {unfold_f32, unfold_f64}, {fold_f32, fold_f64}, {turn_f32, turn_f64}}

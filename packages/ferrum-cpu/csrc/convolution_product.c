@@ -3,8 +3,8 @@
 
    The outer tensor is one such product. The inner one is a product for each remainder of its
    positions by the stride: positions of one remainder meet the same places of the kernel, and read
-   the outer tensor side by side. Tiles depend on shapes alone, and bits not on the number of
-   threads. */
+   the outer tensor side by side. Or it is added up, by convolution_spread.c. Tiles depend on shapes
+   alone, and bits not on the number of threads. */
 #include "convolution_product.h"
 #include "gather.h"
 #include "isa.h"

@@ -210,8 +210,8 @@ static int measure(Job *job, int kind, int reverse, uintptr_t sizes_id, uintptr_
     View sizes, h;
     if (kind < 0 || kind >= KINDS || !sizes_id || !h_id || !read_array(sizes_id, &sizes) ||
         !read_array(h_id, &h) || h.axes != 2 || (h.dtype != F32 && h.dtype != F64) ||
-        sizes.dtype != I64 || sizes.axes != 1 || !is_dense(&sizes) || !is_aligned(&sizes) || !is_dense(&h) ||
-        !sizes.shape[0] || !h.shape[1])
+        sizes.dtype != I64 || sizes.axes != 1 || !is_dense(&sizes) || !is_aligned(&sizes) ||
+        !is_dense(&h) || !sizes.shape[0] || !h.shape[1])
         return 0;
     *job = (Job){.kind = kind, .reverse = reverse, .wide = h.dtype == F64};
     job->sizes = (const int64_t *)sizes.data;

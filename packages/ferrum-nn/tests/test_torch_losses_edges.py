@@ -247,7 +247,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-@pytest.mark.parametrize("name", [each for each in NAMES if each != "CTCLoss"])
+@pytest.mark.parametrize("name", [each for each in NAMES if each != "CTCLoss"])  # takes lengths
 def test_modules_call_their_function(name, reduction):
     rng = np.random.default_rng(0)
     arrays = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf, sqrt
 
 from ferrum import Device, Tensor, cat, empty, zeros
@@ -69,8 +70,11 @@ class MultiheadAttention(Module):
     def reset_parameters(self) -> None:
         """Draw the projections of the input anew, and set the biases to 0."""
         for weight in (
-            self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        ):  # fmt: skip
+            self.in_proj_weight,
+            self.q_proj_weight,
+            self.k_proj_weight,
+            self.v_proj_weight,
+        ):
             if weight is not None:
                 init.xavier_uniform_(weight)
         for bias in (self.in_proj_bias, self.out_proj.bias):
@@ -106,13 +110,10 @@ class MultiheadAttention(Module):
         self._check(query, key, value, attn_mask, is_causal, cache)
         batched = query.ndim == 3
         if not batched:
-            query, key, value = (x.unsqueeze(0) for x in (query, key, value))
+            query, key, value = _each(query, key, value, lambda x: x.unsqueeze(0))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         elif not self.batch_first:
-            same = key is value, query is key
-            query, key = query.transpose(0, 1), query if same[1] else key.transpose(0, 1)
-            key = query if same[1] else key
-            value = key if same[0] else value.transpose(0, 1)
+            query, key, value = _each(query, key, value, lambda x: x.transpose(0, 1))
         if query.shape[0] != key.shape[0] or key.shape[:2] != value.shape[:2]:
             raise ShapeError(
                 f"{_NAME}: expected one batch, and as many keys as values, got (batch, length) "
@@ -138,9 +139,14 @@ class MultiheadAttention(Module):
         return out if self.batch_first else out.transpose(0, 1), weights
 
     def _check(
-        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None,
-        is_causal: bool, cache: KeyValueCache | None,
-    ) -> None:  # fmt: skip
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None,
+        is_causal: bool,
+        cache: KeyValueCache | None,
+    ) -> None:
         if query.ndim not in (2, 3) or not query.ndim == key.ndim == value.ndim:
             raise ShapeError(
                 f"{_NAME}: expected query, key and value all of 3 axes, or of 2 without a batch, "
@@ -197,20 +203,24 @@ class MultiheadAttention(Module):
         return x.reshape(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
     def _mask(
-        self, q: Tensor, k: Tensor, padding: Tensor | None, mask: Tensor | None,
+        self,
+        q: Tensor,
+        k: Tensor,
+        padding: Tensor | None,
+        mask: Tensor | None,
         cache: KeyValueCache | None,
-    ) -> Tensor | None:  # fmt: skip
+    ) -> Tensor | None:
         """Return all masks as one that is added, broadcasting to (n, heads, l, s), or None."""
-        (n, heads, l, _), s = q.shape, k.shape[2]  # noqa: E741
+        (n, heads, length, _), s = q.shape, k.shape[2]
         more = (self.bias_k is not None) + self.add_zero_attn
         parts = []
         if mask is not None:
-            if mask.shape not in ((l, s - more), (n * heads, l, s - more)):
+            if mask.shape not in ((length, s - more), (n * heads, length, s - more)):
                 raise ShapeError(
-                    f"{_NAME}: expected an attn_mask ({l}, {s - more}) or ({n * heads}, {l}, "
-                    f"{s - more}), got {mask.shape}"
+                    f"{_NAME}: expected an attn_mask ({length}, {s - more}) or ({n * heads}, "
+                    f"{length}, {s - more}), got {mask.shape}"
                 )
-            parts.append(mask if mask.ndim == 2 else mask.reshape(n, heads, l, s - more))
+            parts.append(mask if mask.ndim == 2 else mask.reshape(n, heads, length, s - more))
         if padding is not None:
             if padding.shape != (n, s - more):
                 raise ShapeError(
@@ -223,11 +233,20 @@ class MultiheadAttention(Module):
             total = added if total is None else total + added
         if more and total is not None:
             total = functional.pad(total, (0, more))
-        seen = None if cache is None else cache.mask(l, s)
+        seen = None if cache is None else cache.mask(length, s, q.device)
         if seen is not None:
-            added = _added(~seen.to(q.device), q)
+            added = _added(~seen, q)
             total = added if total is None else total + added
         return total
+
+
+def _each(
+    query: Tensor, key: Tensor, value: Tensor, change: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
+    """Return the three changed; what was one tensor still is, and is projected by one product."""
+    given = query, key, value
+    changed = {id(each): change(each) for each in given}
+    return [changed[id(each)] for each in given]
 
 
 def _added(mask: Tensor, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ferrum import Tensor, arange, cat, empty, is_grad_enabled, no_grad
+from ferrum import Device, Tensor, arange, cat, empty, is_grad_enabled, no_grad
 from ferrum.errors import ArgumentError, OutOfRangeError, ShapeError
 
 __all__ = ["CrossCache", "GrowingCache", "KeyValueCache", "SlidingCache", "StaticCache"]
@@ -29,12 +29,12 @@ class KeyValueCache(ABC):
     def reset(self) -> None:
         """Forget everything: another sequence begins."""
 
-    def mask(self, queries: int, keys: int) -> Tensor | None:
+    def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return (queries, keys), True where one of the newest queries attends, or None for all."""
         if queries == 1:
             return None
-        place = arange(keys - queries, keys).reshape(queries, 1)
-        return arange(keys).reshape(1, keys) <= place
+        place = arange(keys - queries, keys, device=device).reshape(queries, 1)
+        return arange(keys, device=device) <= place
 
 
 class StaticCache(KeyValueCache):
@@ -112,13 +112,13 @@ class SlidingCache(KeyValueCache):
         self.seen += key.shape[2]
         return both
 
-    def mask(self, queries: int, keys: int) -> Tensor | None:
+    def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return the causal mask without what lies before a query's window."""
-        causal = super().mask(queries, keys)
+        causal = super().mask(queries, keys, device)
         if causal is None:
             return None
-        place = arange(keys - queries, keys).reshape(queries, 1)
-        return causal & (arange(keys).reshape(1, keys) > place - self.window)
+        place = arange(keys - queries, keys, device=device).reshape(queries, 1)
+        return causal & (arange(keys, device=device) > place - self.window)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -140,7 +140,7 @@ class CrossCache(KeyValueCache):
             self.kept, self.seen = (key.detach(), value.detach()), key.shape[2]
         return self.kept
 
-    def mask(self, queries: int, keys: int) -> Tensor | None:
+    def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return None: every query sees all of a memory."""
         return None
 

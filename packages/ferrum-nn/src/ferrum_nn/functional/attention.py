@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from math import isfinite, sqrt
+from math import sqrt
 
 from ferrum import Tensor
-from ferrum.errors import ArgumentError, OperandError, ShapeError
+from ferrum.errors import OperandError, ShapeError
 from ferrum.random import default_generator
 from ferrum.spec import broadcast_shapes
 from ferrum_nn import ops
 from ferrum_nn.functional.dropout import probability
+from ferrum_nn.functional.losses_checks import number
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -42,21 +43,11 @@ def scaled_dot_product_attention(
     """
     _check_tensors(query, key, value, attn_mask)
     p = probability(_NAME, dropout_p)
-    if is_causal and attn_mask is not None:
-        raise ArgumentError(
-            f"{_NAME}: expected attn_mask or is_causal=True, got both; put the causal part into "
-            f"the mask"
-        )
     query, key, value = _together(query, key, value, enable_gqa)
-    if scale is None:
-        scale = 1 / sqrt(query.shape[-1] or 1)
-    elif not isinstance(scale, (int, float)):
-        raise OperandError(f"{_NAME}: expected a number as scale, got {scale!r}")
-    elif not isfinite(scale):
-        raise ArgumentError(f"{_NAME}: expected a finite scale, got {scale!r}")
+    factor = 1 / sqrt(query.shape[-1] or 1) if scale is None else number(_NAME, "scale", scale)
     drawn = default_generator.next_key() if p else (0, 0)
     return ops.scaled_dot_product_attention(
-        query, key, value, attn_mask, scale=float(scale), causal=bool(is_causal), p=p, key=drawn
+        query, key, value, attn_mask, scale=factor, causal=bool(is_causal), p=p, key=drawn
     )[0]
 
 

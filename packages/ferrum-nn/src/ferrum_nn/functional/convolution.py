@@ -32,20 +32,20 @@ def sizes_of(name: str, what: str, given: Sizes, axes: int, least: int = 0) -> S
     Raises OperandError for what are no integers, ArgumentError for another count of them and for
     one below `least` or above 2⁶⁰.
     """
-    numbers = given if isinstance(given, Sequence) else (given,)
+    numbers = (given,) if isinstance(given, int) or not isinstance(given, Sequence) else given
     try:
-        if any(each is True or each is False for each in numbers):
-            raise TypeError
-        sizes = tuple(map(index, numbers))
+        sizes = () if bool in map(type, numbers) else tuple(map(index, numbers))
     except TypeError:
-        raise OperandError(f"{name}: expected integers as {what}, got {given!r}") from None
+        sizes = ()
+    if numbers and not sizes:
+        raise OperandError(f"{name}: expected integers as {what}, got {given!r}")
     sizes = sizes * axes if len(sizes) == 1 else sizes
-    if len(sizes) != axes or any(size < least for size in sizes):
+    if len(sizes) != axes or min(sizes) < least:
         several = f", or {axes} of them" if axes > 1 else ""
         raise ArgumentError(
             f"{name}: expected {what} to be a number of at least {least}{several}, got {given!r}"
         )
-    if any(size > _LARGEST for size in sizes):
+    if max(sizes) > _LARGEST:
         raise ArgumentError(f"{name}: expected {what} to be at most 2⁶⁰, got {given!r}")
     return sizes
 

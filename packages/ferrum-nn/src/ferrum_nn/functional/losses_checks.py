@@ -67,7 +67,7 @@ def check_broadcasts(name: str, input: Tensor, *others: Tensor | None) -> None:
 
 def number(name: str, what: str, value: object) -> float:
     """Return the argument `what` of the function `name` as a float, or raise OperandError."""
-    if not isinstance(value, Real):
+    if not isinstance(value, (float, Real)):  # a float is known at once
         raise OperandError(f"{name}: expected a number as {what}, got {value!r}")
     try:
         return float(value)

@@ -59,7 +59,7 @@ def _scores_shape(
 
 def _check(name: str, mask: TensorLike | None, scale: float, causal: bool, p: float) -> None:
     if causal and mask is not None:
-        raise ArgumentError(f"{name}: expected a mask or causal attention, got both")
+        raise ArgumentError(f"{name}: expected a mask or is_causal, got both; let the mask do both")
     if not isfinite(scale):
         raise ArgumentError(f"{name}: expected a finite scale, got {scale!r}")
     if not 0 <= p <= 1:

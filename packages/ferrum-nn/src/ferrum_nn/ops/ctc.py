@@ -7,8 +7,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ferrum import Spec, TensorLike, arange, cat, full, op, stack, tensor, where
-from ferrum.dtypes import float32, float64, int64, is_floating
+from ferrum.dtypes import int64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
+from ferrum.ops.reduce import widened
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _(
     target_lengths: Shape,
     blank: int,
 ) -> Tensor:
-    dtype, device = log_probs.dtype, log_probs.device
-    log_probs = log_probs.to(float64 if dtype is float64 else float32)
+    dtype, device, log_probs = log_probs.dtype, log_probs.device, widened(log_probs)
     steps, batch, _ = log_probs.shape
     size = targets.shape[1]
     ends = tensor(target_lengths, dtype=int64, device=device).reshape(batch, 1)
@@ -94,7 +94,7 @@ def _(
     skips = cat(
         [
             full((batch, min(2, 2 * size + 1)), False, device=device),
-            (states[:, 2:] != states[:, :-2]) & (states[:, 2:] != blank),
+            states[:, 2:] != states[:, :-2],
         ],
         1,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import Spec, TensorLike, cat, op, zeros
 from ferrum.dtypes import float32, float64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
+from ferrum.ops.reduce import widened
 from ferrum.spec import Needs, Shape
 
 if TYPE_CHECKING:
@@ -58,11 +59,6 @@ def check_like(name: str, what: str, given: TensorLike | None, shape: Shape, x: 
         raise DTypeError(f"{name}: expected {what} of {x.dtype.name}, got {given.dtype.name}")
 
 
-def wide(x: Tensor) -> Tensor:
-    """Return x in the dtype to compute in."""
-    return x.to(float64 if x.dtype is float64 else float32)
-
-
 def walk(sizes: Shape, reverse: bool) -> list[slice]:
     """Return the rows of each step, in the order that steps are made."""
     steps, start = [], 0
@@ -96,7 +92,7 @@ def earlier(rows: Tensor, first: Tensor, sizes: Shape, reverse: bool) -> list[Te
 def gradient_of(given: Tensor | None, like: Tensor, columns: int) -> Tensor:
     """Return a gradient in the dtype to compute in; zeros for None."""
     if given is not None:
-        return wide(given)
+        return widened(given)
     dtype = float64 if like.dtype is float64 else float32
     return zeros(len(like), columns, dtype=dtype, device=like.device)
 
@@ -138,7 +134,7 @@ def _(
     x: Tensor, h: Tensor, weight: Tensor, *, sizes: Shape, reverse: bool, nonlinearity: str
 ) -> tuple[Tensor, Tensor]:
     dtype, outs = x.dtype, []
-    x, h, turned = wide(x), wide(h), wide(weight).mT
+    x, h, turned = widened(x), widened(h), widened(weight).mT
     for step in walk(sizes, reverse):
         total = x[step] + h[: step.stop - step.start] @ turned
         outs.append(total.tanh() if nonlinearity == "tanh" else total.relu())
@@ -198,13 +194,13 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtype, parts = out.dtype, []
     g, dh = gradient_of(g, out, h.shape[1]), gradient_of(last, h, h.shape[1])
-    out, matrix = wide(out), wide(weight)
+    out, matrix = widened(out), widened(weight)
     slope = 1 - out * out if nonlinearity == "tanh" else (out > 0).to(out.dtype)
     for step in reversed(walk(sizes, reverse)):
         parts.append((g[step] + dh[: step.stop - step.start]) * slope[step])
         dh = renewed(dh, parts[-1] @ matrix)
     dx = joined(parts[::-1], reverse)
-    before = joined(earlier(out, wide(h), sizes, reverse), reverse)
+    before = joined(earlier(out, widened(h), sizes, reverse), reverse)
     return dx.to(dtype), dh.to(dtype), (dx.mT @ before).to(dtype)
 
 

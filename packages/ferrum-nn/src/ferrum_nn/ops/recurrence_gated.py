@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ferrum import Spec, TensorLike, cat, op
 from ferrum.dtypes import float32, float64
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
+from ferrum.ops.reduce import widened
 from ferrum.spec import Needs, Shape
 from ferrum_nn.ops.recurrence import (
     BAD_SIZES,
@@ -19,7 +20,6 @@ from ferrum_nn.ops.recurrence import (
     joined,
     renewed,
     walk,
-    wide,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _(
 ) -> tuple[Tensor, ...]:
     dtype, size = x.dtype, c.shape[1]
     outs, gates, cells = [], [], []
-    x, h, c, turned = wide(x), wide(h), wide(c), wide(weight).mT
+    x, h, c, turned = widened(x), widened(h), widened(c), widened(weight).mT
     for step in walk(sizes, reverse):
         n = step.stop - step.start
         total = x[step] + h[:n] @ turned
@@ -87,7 +87,7 @@ def _(
         o = total[:, 3 * size :].sigmoid()
         cell = before[:, size:] * c[:n] + before[:, :size] * middle
         out = o * cell.tanh()
-        out = out if projection is None else out @ wide(projection).mT
+        out = out if projection is None else out @ widened(projection).mT
         outs.append(out)
         gates.append(cat([before, middle, o], 1))
         cells.append(cell)
@@ -169,9 +169,9 @@ def _(
     dtype, size, parts = gates.dtype, c.shape[1], []
     g = gradient_of(g, out, size)
     dh, dc = gradient_of(last_h, h, size), gradient_of(last_c, c, size)
-    out, gates, cells, matrix = wide(out), wide(gates), wide(cells), wide(weight)
+    out, gates, cells, matrix = widened(out), widened(gates), widened(cells), widened(weight)
     i, f, middle, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
-    tangent, before = cells.tanh(), joined(earlier(cells, wide(c), sizes, reverse), reverse)
+    tangent, before = cells.tanh(), joined(earlier(cells, widened(c), sizes, reverse), reverse)
     of_cell, of_o = o * (1 - tangent * tangent), tangent * o * (1 - o)
     of_i, of_f, of_middle = middle * i * (1 - i), before * f * (1 - f), i * (1 - middle * middle)
     for step in reversed(walk(sizes, reverse)):
@@ -182,7 +182,7 @@ def _(
         parts.append(cat([*inner, d * of_o[step]], 1))
         dh, dc = renewed(dh, parts[-1] @ matrix), renewed(dc, dcell * f[step])
     dx = joined(parts[::-1], reverse)
-    dweight = dx.mT @ joined(earlier(out, wide(h), sizes, reverse), reverse)
+    dweight = dx.mT @ joined(earlier(out, widened(h), sizes, reverse), reverse)
     return dx.to(dtype), dh.to(dtype), dc.to(dtype), dweight.to(dtype)
 
 
@@ -223,11 +223,11 @@ def _(
     x: Tensor, h: Tensor, weight: Tensor, bias: Tensor | None, *, sizes: Shape, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtype, size, outs, gates = x.dtype, h.shape[1], [], []
-    x, h, turned = wide(x), wide(h), wide(weight).mT
+    x, h, turned = widened(x), widened(h), widened(weight).mT
     for step in walk(sizes, reverse):
         old = h[: step.stop - step.start]
         inner = old @ turned
-        inner = inner if bias is None else inner + wide(bias)
+        inner = inner if bias is None else inner + widened(bias)
         both = (x[step][:, : 2 * size] + inner[:, : 2 * size]).sigmoid()
         r, z, u = both[:, :size], both[:, size:], inner[:, 2 * size :]
         new = (x[step][:, 2 * size :] + r * u).tanh()
@@ -296,9 +296,9 @@ def _(
 ) -> tuple[Tensor, ...]:
     dtype, size, parts = gates.dtype, h.shape[1], []
     g, dh = gradient_of(g, out, size), gradient_of(last, h, size)
-    out, gates, matrix = wide(out), wide(gates), wide(weight)
+    out, gates, matrix = widened(out), widened(gates), widened(weight)
     r, z, new, u = (gates[:, k * size : (k + 1) * size] for k in range(4))
-    before = joined(earlier(out, wide(h), sizes, reverse), reverse)
+    before = joined(earlier(out, widened(h), sizes, reverse), reverse)
     of_z, of_new = (before - new) * z * (1 - z), (1 - z) * (1 - new * new)
     of_r = of_new * u * r * (1 - r)
     for step in reversed(walk(sizes, reverse)):
