@@ -1,10 +1,14 @@
-"""Comparing with PyTorch: values, gradients of two orders, and errors. Tests import it."""
+"""Comparing with PyTorch: values, gradients of two orders, and errors.
+
+Tests take `torch` from here too: where it is not installed, that import skips the whole file.
+"""
 
 import numpy as np
 import pytest
-import torch
 
 import ferrum as fe
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
 def pair(array, requires_grad=True):

@@ -4,12 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from beside_torch import both_refuse, close, pair, same_gradients
+from beside_torch import both_refuse, close, pair, same_gradients, torch
 
 import ferrum as fe
 import ferrum_nn.functional as F
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.torch
 
 theirs_of = torch.nn.functional.scaled_dot_product_attention

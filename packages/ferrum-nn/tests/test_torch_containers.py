@@ -6,12 +6,10 @@ from math import inf
 
 import numpy as np
 import pytest
+from beside_torch import both_refuse, close, same_gradients, torch
 
 import ferrum as fe
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import both_refuse, close, same_gradients  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

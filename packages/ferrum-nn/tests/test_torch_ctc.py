@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from beside_torch import both_refuse, close, pair, torch
 
 import ferrum as fe
 import ferrum_nn as nn
 from ferrum.errors import DTypeError, OutOfRangeError
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import both_refuse, close, pair  # noqa: E402
 
 pytestmark = pytest.mark.torch
 F, T = nn.functional, torch.nn.functional

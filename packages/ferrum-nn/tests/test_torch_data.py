@@ -5,15 +5,13 @@ from collections import OrderedDict, defaultdict, namedtuple
 
 import numpy as np
 import pytest
+from beside_torch import torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-import torch.utils.data as theirs  # noqa: E402
-
-import ferrum as fe  # noqa: E402
-import ferrum_nn.data as ours  # noqa: E402
+import ferrum as fe
+import ferrum_nn.data as ours
 
 pytestmark = pytest.mark.torch
+theirs = torch.utils.data
 Pair = namedtuple("Pair", "x y")
 CLASSES = [
     "BatchSampler",

@@ -4,12 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
+from beside_torch import torch
 
 import ferrum as fe
 import ferrum_nn as nn
 import ferrum_nn.functional as F
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.torch
 
 SHAPES = {

@@ -4,12 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from beside_torch import both_refuse, close, pair, same_gradients, torch
 
 import ferrum as fe
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import both_refuse, close, pair, same_gradients  # noqa: E402
 
 pytestmark = pytest.mark.torch
 F, T = nn.functional, torch.nn.functional

@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from beside_torch import close, torch
 
 import ferrum as fe
 import ferrum_nn as nn
 from ferrum.errors import ArgumentError, OperandError, ShapeError
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import close  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

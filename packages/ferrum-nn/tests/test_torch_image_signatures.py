@@ -3,10 +3,9 @@
 from inspect import Parameter, signature
 
 import pytest
+from beside_torch import torch
 
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 pytestmark = pytest.mark.torch
 

@@ -5,12 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from beside_torch import close, pair, same_gradients, torch
 
 import ferrum as fe
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import close, pair, same_gradients  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:reduction. 'mean':UserWarning")]
 F, T = nn.functional, torch.nn.functional

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from beside_torch import torch
 
 import ferrum as fe
 import ferrum_nn as nn
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 pytestmark = pytest.mark.torch
 
 STEPS = 200

@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from beside_torch import both_refuse, close, pair, same_gradients, torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import ferrum as fe
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import both_refuse, close, pair, same_gradients  # noqa: E402
-from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 pytestmark = pytest.mark.torch
 DRAW = np.random.default_rng(0)

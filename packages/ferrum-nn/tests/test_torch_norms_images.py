@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from beside_torch import close, pair, same_gradients, torch
+from test_torch_norms import EITHER, twins
 
 import ferrum as fe
 import ferrum_nn as nn
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import close, pair, same_gradients  # noqa: E402
-from test_torch_norms import EITHER, twins  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
+from beside_torch import both_refuse, close, pair, same_gradients, torch
 
 import ferrum as fe
 import ferrum_nn as nn
 import ferrum_nn.functional as F
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-from beside_torch import both_refuse, close, pair, same_gradients  # noqa: E402
 
 T = torch.nn.functional
 pytestmark = [
