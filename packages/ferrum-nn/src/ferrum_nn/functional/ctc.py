@@ -50,7 +50,7 @@ def ctc_loss(
     out = _lengths("target_lengths", target_lengths, x.shape[1])
     padded = _padded(targets.to(int64), out, one)
     try:
-        losses = ops.ctc_loss(
+        losses, _ = ops.ctc_loss(
             x, padded, input_lengths=into, target_lengths=out, blank=_blank(blank)
         )
     except OutOfRangeError as error:

@@ -53,7 +53,7 @@ from ferrum_nn.ops.attention import (
 )
 from ferrum_nn.ops.batch_norms import batch_norm, batch_norm_backward, batch_norm_eval
 from ferrum_nn.ops.convolution import convolution, convolution_input, convolution_weight
-from ferrum_nn.ops.ctc import ctc_loss
+from ferrum_nn.ops.ctc import ctc_loss, ctc_loss_backward
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
 from ferrum_nn.ops.folding import fold, unfold
@@ -111,6 +111,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "ctc_loss",
+    "ctc_loss_backward",
     "dropout",
     "elu",
     "elu_",
