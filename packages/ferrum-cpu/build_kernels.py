@@ -15,6 +15,7 @@ HEADERS = [
     "kernels.h",
     "convolution.h",
     "copy.h",
+    "ctc.h",
     "index.h",
     "losses.h",
     "norms.h",

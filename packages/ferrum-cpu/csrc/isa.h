@@ -3,6 +3,7 @@
 #define FERRUM_ISA_H
 
 #include "convolution_table.h"
+#include "ctc_table.h"
 #include "elementwise.h"
 #include "gemm.h"
 #include "losses_table.h"
@@ -21,6 +22,7 @@ typedef struct {
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
     Convolver convolver;
+    Ctc ctc;
     Depthwise depthwise;
     Winograd winograd;
     Steps steps;

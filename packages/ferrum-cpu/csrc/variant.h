@@ -29,6 +29,7 @@ typedef double f64;
 #include "activations_loops.h"
 #include "gemm_loops.h"
 #include "convolution_loops.h"
+#include "ctc_loops.h"
 #include "depthwise_loops.h"
 #include "winograd_loops.h"
 #include "losses_loops.h"
@@ -46,6 +47,7 @@ const Isa JOIN(isa_, ISA) = {
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
     .convolver = CONVOLVER_TABLE,
+    .ctc = CTC_TABLE,
     .depthwise = DEPTHWISE_TABLE,
     .winograd = WINOGRAD_TABLE,
     .steps = STEPS_TABLE,

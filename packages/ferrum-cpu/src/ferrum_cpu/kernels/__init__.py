@@ -6,6 +6,7 @@ from ferrum.backend import Kernels, as_kernel
 from ferrum_cpu.kernels import (
     activations,
     convolution,
+    ctc,
     elementwise,
     indexing,
     losses,
@@ -26,6 +27,7 @@ from ferrum_cpu.kernels import (
 FAMILIES = (
     activations,
     convolution,
+    ctc,
     elementwise,
     indexing,
     losses,
