@@ -4,6 +4,9 @@
 
 #include <stdatomic.h>
 
+/* Elements that the longest vectors hold. */
+#define VECTOR 16
+
 typedef struct {
     int wide, backward;
     intptr_t item, steps, batch, size, states, classes;
@@ -14,18 +17,6 @@ typedef struct {
     int64_t blank;
     atomic_int fault;
 } Call;
-
-/* Write `never` to all of alpha that is past a sequence's steps and states. */
-static void fill_rest(const Call *call, const Alignment *a) {
-    const float never = CTC_NEVER;
-    const double wide_never = CTC_NEVER;
-    for (intptr_t t = 0; t < call->steps; t++) {
-        intptr_t first = t < a->steps ? 2 * a->size + 1 : 0;
-        for (intptr_t s = first; s < call->states; s++)
-            memcpy(a->alpha + (t * call->states + s) * call->item,
-                   call->wide ? (const void *)&wide_never : &never, (size_t)call->item);
-    }
-}
 
 static int fits(const int64_t *target, intptr_t size, intptr_t classes) {
     for (intptr_t i = 0; i < size; i++)
@@ -39,31 +30,28 @@ static void run_sequence(void *context, intptr_t i) {
     const View *scores = &call->scores;
     Alignment a = {.steps = call->input_lengths[i],
                    .size = call->target_lengths[i],
+                   .width = cut_in(2 * call->target_lengths[i] + 1, VECTOR) * VECTOR,
                    .target = call->targets + i * call->size,
                    .blank = call->blank,
                    .scores = scores->data + i * scores->strides[1],
                    .score_step = scores->strides[0],
                    .score_class = scores->strides[2],
                    .alpha = call->alpha + i * call->steps * call->states * call->item,
+                   .all_steps = call->steps,
                    .states = call->states};
     if (!fits(a.target, a.size, call->classes)) {
         atomic_store(&call->fault, OUT_OF_RANGE);
         return;
     }
-    a.work = pool_take((size_t)(CTC_ROWS * (2 * a.size + 3) * call->item));
+    a.work = pool_take((size_t)(CTC_ROWS * (a.width + 2) * call->item));
     if (!a.work) {
         atomic_store(&call->fault, NO_MEMORY);
         return;
     }
     char *one = call->of_batch + i * call->item;
-    if (call->backward) {
-        for (intptr_t t = 0; t < call->steps; t++)
-            memset(a.scores + t * a.score_step, 0, (size_t)(call->classes * call->item));
-        isa->ctc.gradient[call->wide](&a, one);
-    } else {
-        isa->ctc.loss[call->wide](&a, one);
-        fill_rest(call, &a);
-    }
+    for (intptr_t t = 0; t < call->steps && call->backward; t++)
+        memset(a.scores + t * a.score_step, 0, (size_t)(call->classes * call->item));
+    (call->backward ? isa->ctc.gradient : isa->ctc.loss)[call->wide](&a, one);
     pool_give(a.work);
 }
 

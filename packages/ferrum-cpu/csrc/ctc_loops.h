@@ -1,16 +1,17 @@
 /* The loops of connectionist temporal classification. A row of states has two elements in front of
-   it that stand for none, so that every state reads the two before it. */
+   it that stand for none, so that every state reads the two before it. What follows the states, to
+   a whole number of vectors, comes from them and goes nowhere. */
 
-#define CTC_ROW(T, a, i) ((T *)(a)->work + (i) * (2 * (a)->size + 3) + 2)
+#define CTC_ROW(T, a, i) ((T *)(a)->work + (i) * ((a)->width + 2) + 2)
 
 #define CTC(T) \
     /* 1 for states that may be come to past a blank: from a class to another one. */ \
     static void ctc_skips_##T(T *skips, const Alignment *a) { \
-        memset(skips, 0, (size_t)(2 * a->size + 1) * sizeof(T)); \
+        memset(skips, 0, (size_t)a->width * sizeof(T)); \
         for (intptr_t i = 1; i < a->size; i++) skips[2 * i + 1] = a->target[i] != a->target[i - 1]; \
     } \
-    static void ctc_clear_##T(T *row, intptr_t n) { \
-        for (intptr_t s = -2; s < n; s++) row[s] = (T)CTC_NEVER; \
+    static void ctc_clear_##T(T *row, intptr_t from, intptr_t to) { \
+        for (intptr_t s = from; s < to; s++) row[s] = (T)CTC_NEVER; \
     } \
     /* The probability of each state after a step, from those before it; all are logarithms. */ \
     static void ctc_step_##T(T *to, const T *from, const T *scores, const T *skips, intptr_t n) { \
@@ -35,16 +36,22 @@
     } \
     static void ctc_loss_##T(const Alignment *a, void *out) { \
         intptr_t n = 2 * a->size + 1; \
-        T *row = CTC_ROW(T, a, 0), *scores = CTC_ROW(T, a, 1), *skips = CTC_ROW(T, a, 2); \
+        T *row = CTC_ROW(T, a, 0), *next = CTC_ROW(T, a, 1), *scores = CTC_ROW(T, a, 2); \
+        T *skips = CTC_ROW(T, a, 3), *alpha = (T *)a->alpha; \
         ctc_skips_##T(skips, a); \
-        ctc_clear_##T(row, n); \
+        ctc_clear_##T(row, -2, a->width); \
+        ctc_clear_##T(next, -2, 0); \
+        memset(scores, 0, (size_t)a->width * sizeof(T)); \
         row[0] = 0; \
-        for (intptr_t t = 0; t < a->steps; t++) { \
-            T *alpha = (T *)a->alpha + t * a->states; \
+        for (intptr_t t = 0; t < a->steps; t++, alpha += a->states) { \
             ctc_scores_##T(scores, a, t); \
-            ctc_step_##T(alpha, row, scores, skips, n); \
-            memcpy(row, alpha, (size_t)n * sizeof(T)); \
+            ctc_step_##T(next, row, scores, skips, a->width); \
+            T *made = next; \
+            next = row, row = made; \
+            memcpy(alpha, row, (size_t)n * sizeof(T)); \
+            ctc_clear_##T(alpha, n, a->states); \
         } \
+        ctc_clear_##T(alpha, 0, (a->all_steps - a->steps) * a->states); \
         /* the sum of the last two is a step more of the last one, which costs nothing */ \
         T total, nothing = 0; \
         ctc_step_##T(&total, row + n - 1, &nothing, &nothing, 1); \
@@ -76,23 +83,23 @@
         } \
         *(T *)(to + a->blank * a->score_class) -= blank * g; \
     } \
-    static void ctc_gradient_##T(const Alignment *a, const void *g) { \
+    static void ctc_gradient_##T(const Alignment *a, void *g) { \
         intptr_t n = 2 * a->size + 1; \
         T *row = CTC_ROW(T, a, 0), *share = CTC_ROW(T, a, 1), *skips = CTC_ROW(T, a, 2); \
         T *stays = CTC_ROW(T, a, 3), *aheads = CTC_ROW(T, a, 4) - 2, *pasts = CTC_ROW(T, a, 5) - 2; \
-        aheads[n] = pasts[n] = pasts[n + 1] = 0; \
         ctc_skips_##T(skips, a); \
-        ctc_clear_##T(row, 0); \
+        ctc_clear_##T(row, -2, a->width); \
+        memset(share, 0, (size_t)a->width * sizeof(T)); \
         for (intptr_t t = a->steps - 1; t >= 0; t--) { \
             memcpy(row, (const T *)a->alpha + t * a->states, (size_t)n * sizeof(T)); \
             if (t == a->steps - 1) { \
-                T one = 1, nothing = 0, *end = share + n - 1; \
-                memset(share - 2, 0, (size_t)(n + 2) * sizeof(T)); \
-                ctc_parts_##T(end, end - 1, &nothing, &one, row + n - 1, &nothing, 1); \
                 if (row[n - 1] == (T)CTC_NEVER && row[n - 2] == (T)CTC_NEVER) \
                     return; \
+                T all = 1, skip = 0, past; \
+                ctc_parts_##T(share + n - 1, share + n - 2, &past, &all, row + n - 1, &skip, 1); \
             } else { \
-                ctc_parts_##T(stays, aheads, pasts, share, row, skips, n); \
+                ctc_parts_##T(stays, aheads, pasts, share, row, skips, a->width); \
+                aheads[n] = pasts[n] = pasts[n + 1] = 0; \
                 INDEPENDENT for (intptr_t s = 0; s < n; s++) \
                     share[s] = stays[s] + aheads[s + 1] + pasts[s + 2]; \
             } \

@@ -7,28 +7,27 @@
 /* Stands for log 0 in alpha: differences of it are numbers, and nothing that is added changes it. */
 #define CTC_NEVER (-0x1p126f)
 
-/* Rows of 2 size + 3 elements that a sequence needs to work in. */
+/* Rows that a sequence needs to work in: of `width` elements, and two in front. */
 enum { CTC_ROWS = 6 };
 
 /* A sequence of `steps`, and a target of `size` classes: with blanks around them they are 2 size + 1
-   states. */
+   states, in rows of `width`: whole vectors, so that loops have no rest. */
 typedef struct {
-    intptr_t steps, size;
+    intptr_t steps, size, width;
     const int64_t *target;
     int64_t blank;
     char *scores; /* log_probs, or its gradient, which holds zeros; strides are in bytes */
     intptr_t score_step, score_class;
-    char *alpha; /* a dense row for each step, `states` elements after the one before */
-    intptr_t states;
+    char *alpha; /* dense (all_steps, states) */
+    intptr_t all_steps, states;
     char *work;
 } Alignment;
 
 /* By dtype: float32, float64. */
 typedef struct {
-    /* Write alpha, of the steps and states that the sequence has, and the loss. */
+    /* Write alpha and the one number of the loss; and the gradient, times the number g. */
     void (*loss[2])(const Alignment *a, void *out);
-    /* Write the gradient, times the one number g. */
-    void (*gradient[2])(const Alignment *a, const void *g);
+    void (*gradient[2])(const Alignment *a, void *g);
 } Ctc;
 
 #endif

@@ -8,6 +8,7 @@ import math
 import random
 
 import good_convolution
+import good_ctc
 import good_pooling
 import good_recurrence
 import good_resizing
@@ -440,4 +441,4 @@ RECIPES = {
 }
 RECIPES["random_normal"] = random_uniform
 RECIPES |= good_convolution.RECIPES | good_pooling.RECIPES | good_resizing.RECIPES
-RECIPES |= good_recurrence.RECIPES
+RECIPES |= good_recurrence.RECIPES | good_ctc.RECIPES
