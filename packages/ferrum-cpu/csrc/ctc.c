@@ -18,41 +18,52 @@ typedef struct {
     atomic_int fault;
 } Call;
 
-static int fits(const int64_t *target, intptr_t size, intptr_t classes) {
+/* Copy a target, since others may write over it meanwhile; return whether it has classes only. */
+static int copy_target(int64_t *to, const int64_t *from, intptr_t size, intptr_t classes) {
+    memcpy(to, from, (size_t)size * sizeof *to);
     for (intptr_t i = 0; i < size; i++)
-        if (target[i] < 0 || target[i] >= classes)
+        if (to[i] < 0 || to[i] >= classes)
             return 0;
     return 1;
 }
 
-static void run_sequence(void *context, intptr_t i) {
-    Call *call = context;
+static int run_sequence(const Call *call, intptr_t i) {
     const View *scores = &call->scores;
-    Alignment a = {.steps = call->input_lengths[i],
-                   .size = call->target_lengths[i],
-                   .width = cut_in(2 * call->target_lengths[i] + 1, VECTOR) * VECTOR,
-                   .target = call->targets + i * call->size,
-                   .blank = call->blank,
-                   .scores = scores->data + i * scores->strides[1],
-                   .score_step = scores->strides[0],
-                   .score_class = scores->strides[2],
-                   .alpha = call->alpha + i * call->steps * call->states * call->item,
-                   .all_steps = call->steps,
-                   .states = call->states};
-    if (!fits(a.target, a.size, call->classes)) {
-        atomic_store(&call->fault, OUT_OF_RANGE);
-        return;
+    intptr_t steps = call->input_lengths[i], size = call->target_lengths[i];
+    intptr_t width = cut_in(2 * size + 1, VECTOR) * VECTOR;
+    char *work = pool_take((size_t)(CTC_ROWS * (width + 2) * call->item + size * 8));
+    int64_t *target = (int64_t *)work;
+    if (!work)
+        return NO_MEMORY;
+    if (!copy_target(target, call->targets + i * call->size, size, call->classes)) {
+        pool_give(work);
+        return OUT_OF_RANGE;
     }
-    a.work = pool_take((size_t)(CTC_ROWS * (a.width + 2) * call->item));
-    if (!a.work) {
-        atomic_store(&call->fault, NO_MEMORY);
-        return;
-    }
-    char *one = call->of_batch + i * call->item;
+    const Alignment a = {.steps = steps,
+                         .size = size,
+                         .width = width,
+                         .target = target,
+                         .blank = call->blank,
+                         .scores = scores->data + i * scores->strides[1],
+                         .score_step = scores->strides[0],
+                         .score_class = scores->strides[2],
+                         .alpha = call->alpha + i * call->steps * call->states * call->item,
+                         .all_steps = call->steps,
+                         .states = call->states,
+                         .work = work + size * 8};
     for (intptr_t t = 0; t < call->steps && call->backward; t++)
         memset(a.scores + t * a.score_step, 0, (size_t)(call->classes * call->item));
-    (call->backward ? isa->ctc.gradient : isa->ctc.loss)[call->wide](&a, one);
-    pool_give(a.work);
+    (call->backward ? isa->ctc.gradient : isa->ctc.loss)[call->wide](
+        &a, call->of_batch + i * call->item);
+    pool_give(work);
+    return OK;
+}
+
+static void run_task(void *context, intptr_t i) {
+    Call *call = context;
+    int code = run_sequence(call, i);
+    if (code != OK)
+        atomic_store(&call->fault, code);
 }
 
 /* ---- what comes in */
@@ -111,7 +122,7 @@ static int run(Call *call, uintptr_t targets_id, uintptr_t input_lengths, uintpt
         !read_dense(alpha, dtype, 3, of_alpha, &call->alpha))
         return DECLINED;
     atomic_store(&call->fault, OK);
-    parallel(run_sequence, call, call->batch);
+    parallel(run_task, call, call->batch);
     return atomic_load(&call->fault);
 }
 

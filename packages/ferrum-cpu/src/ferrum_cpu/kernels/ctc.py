@@ -36,10 +36,10 @@ def ctc_loss(
     """Return the losses, and the probabilities that the gradient needs."""
     dtype, (steps, batch, classes) = log_probs.dtype, log_probs.shape
     scores = np.require(log_probs, _wide(dtype), "A")
-    labels, into, of = _whole(targets, input_lengths, target_lengths)
+    labels, *lengths = _whole(targets, input_lengths, target_lengths)
     out = empty("ctc_loss", (batch,), scores.dtype)
     alpha = empty("ctc_loss", (batch, steps, 2 * targets.shape[1] + 1), scores.dtype)
-    code = lib.ctc_loss(id(scores), id(labels), id(into), id(of), id(out), id(alpha), blank)
+    code = lib.ctc_loss(id(scores), id(labels), *map(id, lengths), id(out), id(alpha), blank)
     if code:
         return _fault("ctc_loss", code, classes)
     return out.astype(dtype, copy=False), alpha
@@ -58,10 +58,10 @@ def ctc_loss_backward(
     """Return the gradient by the log-probabilities."""
     name, dtype, (batch, steps, _) = "ctc_loss_backward", g.dtype, alpha.shape
     of_losses, before = (np.require(each, _wide(dtype), ["C", "A"]) for each in (g, alpha))
-    labels, into, of = _whole(targets, input_lengths, target_lengths)
+    labels, *lengths = _whole(targets, input_lengths, target_lengths)
     out = empty(name, (steps, batch, classes), of_losses.dtype)
     code = lib.ctc_loss_backward(
-        id(of_losses), id(before), id(labels), id(into), id(of), id(out), blank
+        id(of_losses), id(before), id(labels), *map(id, lengths), id(out), blank
     )
     return _fault(name, code, classes) if code else out.astype(dtype, copy=False)
 
