@@ -27,7 +27,7 @@ NEVER = -(2.0**126)
 def _check(
     name: str,
     targets: TensorLike,
-    limits: tuple[int, int, int],
+    limits: Shape,
     input_lengths: Shape,
     target_lengths: Shape,
     blank: int,
@@ -110,7 +110,10 @@ class _States:
 
     def last(self, alpha: Tensor) -> Tensor:
         """Return alpha where an alignment may end: in the last class, and in the blank behind."""
-        return where((self.places == self.ends) | (self.places == self.ends - 1), alpha, NEVER)
+        found: Tensor = where(
+            (self.places == self.ends) | (self.places == self.ends - 1), alpha, NEVER
+        )
+        return found
 
 
 def _column(lengths: Shape, like: Tensor) -> Tensor:
