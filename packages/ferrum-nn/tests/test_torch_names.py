@@ -23,6 +23,8 @@ MISSING: dict[str, tuple[str, ...]] = {
 OTHER_DEFAULTS = {
     *("Softmax", "LogSoftmax", "Softmin", "softmax", "log_softmax", "softmin"),
     "Parameter",
+    # whose activation is the library's own relu:
+    *("Transformer", "TransformerDecoderLayer", "TransformerEncoderLayer"),
     "random_split",  # whose generator is the default one, made when it is asked for
 }
 NAMES = [(module, name) for module, each in LISTED.items() for name in each["names"]]

@@ -143,6 +143,8 @@ from ferrum_nn.recurrence import GRU, LSTM, RNN, RNNBase
 from ferrum_nn.recurrence_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from ferrum_nn.sparse import Embedding
 from ferrum_nn.training import evaluate, fit
+from ferrum_nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from ferrum_nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 from ferrum_nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
@@ -284,6 +286,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",

@@ -84,6 +84,7 @@ from ferrum_nn.functional.margins import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from ferrum_nn.functional.multihead import multi_head_attention_forward
 from ferrum_nn.functional.norms import batch_norm, layer_norm, rms_norm
 from ferrum_nn.functional.norms_images import group_norm, instance_norm, local_response_norm
 from ferrum_nn.functional.padding import pad
@@ -214,6 +215,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "multi_margin_loss",
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
