@@ -10,7 +10,7 @@ from transformer_pairs import ACTIVATIONS, BOTH, DRAW, SRC, TGT, E, N, compare, 
 import ferrum as fe
 import ferrum_nn as nn
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*mismatched")]
 KINDS = [
     None, "bool", "float", "heads", "causal", "causal bool", "padding", "float padding",
     "mask and padding", "causal and padding",

@@ -8,6 +8,7 @@ from ferrum.errors import ArgumentError
 from ferrum_nn import functional, init
 from ferrum_nn.cache import KeyValueCache
 from ferrum_nn.functional.dropout import probability
+from ferrum_nn.functional.multihead import divides
 from ferrum_nn.linear import Linear
 from ferrum_nn.module import Module
 from ferrum_nn.parameter import Parameter
@@ -38,10 +39,10 @@ class MultiheadAttention(Module):
         device: str | Device | None = None,
         dtype: DTypeLike | None = None,
     ) -> None:
-        if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
+        if not divides(num_heads, embed_dim):
             raise ArgumentError(
                 f"{_NAME}: expected an embed_dim that num_heads divides, both positive, got "
-                f"embed_dim={embed_dim} and num_heads={num_heads}"
+                f"embed_dim={embed_dim!r} and num_heads={num_heads!r}"
             )
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.head_dim = embed_dim // num_heads

@@ -91,6 +91,15 @@ def multi_head_attention_forward(
     return out if batch_first else out.transpose(0, 1), weights
 
 
+def divides(heads: object, width: object) -> bool:
+    """Return whether both are positive integers, and that many heads make up the width."""
+    for each in (heads, width):
+        if isinstance(each, bool) or not isinstance(each, int) or each < 1:
+            return False
+    assert isinstance(heads, int) and isinstance(width, int)
+    return width % heads == 0
+
+
 class _Heads(NamedTuple):
     """What makes heads, (n, heads, length, size), of queries, keys and values."""
 
@@ -112,7 +121,7 @@ class _Heads(NamedTuple):
     def check(self) -> None:
         """Raise ArgumentError or ShapeError unless these go together."""
         e, number, packed, separate, _, last, _, static, cache = self
-        if e < 1 or number < 1 or e % number:
+        if not divides(number, e):
             raise ArgumentError(
                 f"{_NAME}: expected a width that num_heads divides, both positive, got "
                 f"embed_dim_to_check={e} and num_heads={number}"
@@ -131,6 +140,8 @@ class _Heads(NamedTuple):
                 raise ArgumentError(f"{_NAME}: expected both {what}, or none of them")
         if last[0] is not None and static[0] is not None:
             raise ArgumentError(f"{_NAME}: expected no bias_k and bias_v with static_k, static_v")
+        if cache is not None and not isinstance(cache, KeyValueCache):
+            raise OperandError(f"{_NAME}: expected a KeyValueCache, got {type(cache).__name__}")
         if cache is not None and (self.more or static[0] is not None):
             raise ArgumentError(
                 f"{_NAME}: expected no cache with add_bias_kv, add_zero_attn or static keys"
