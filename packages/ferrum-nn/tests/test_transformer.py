@@ -8,6 +8,8 @@ import pytest
 
 import ferrum as fe
 import ferrum_nn as nn
+from ferrum.capture import record
+from ferrum.errors import CaptureError
 
 STEPS = 500
 E = 8
@@ -190,6 +192,24 @@ def test_a_stack_of_none_is_its_norm():
     assert fe.equal(nn.TransformerEncoder(layer, 0)(x), x)
     norm = nn.LayerNorm(E)
     assert fe.equal(nn.TransformerEncoder(layer, 0, norm)(x), norm(x))
+
+
+def test_a_stack_may_be_cut():
+    stack, x = encoder(3).eval(), fe.randn(3, 2, E)
+    expected = stack.norm(stack.layers[0](x))
+    del stack.layers[1:]
+    assert fe.equal(stack(x), expected)
+
+
+def test_records_where_the_hint_is_given():
+    stack, x = encoder().eval(), fe.randn(3, 2, E)
+    mask = causal(3, fe.float32)
+    with fe.no_grad():
+        graph = record(lambda x: stack(x, mask, is_causal=True), x)
+        other = fe.randn(3, 2, E)
+        assert fe.equal(graph.replay(other), stack(other, mask))
+        with pytest.raises(CaptureError, match="bool"):
+            record(lambda x: stack(x, mask), x)
 
 
 def test_learns():

@@ -37,11 +37,12 @@ class _Stack(Module):
 
     def _through(self, x: Tensor, *rest: Any, cache: Sequence[Any] | None, **more: Any) -> Tensor:
         """Return x after all layers, each with its cache if there are any, and after the norm."""
-        caches: Sequence[Any] = [None] * self.num_layers if cache is None else cache
-        if not isinstance(caches, (list, tuple)) or len(caches) != self.num_layers:
+        number = len(self.layers)  # which may have been cut since
+        caches: Sequence[Any] = [None] * number if cache is None else cache
+        if not isinstance(caches, (list, tuple)) or len(caches) != number:
             raise ArgumentError(
-                f"{type(self).__name__}: expected as cache a list of {self.num_layers}, one for "
-                f"each layer, got {cache!r}"
+                f"{type(self).__name__}: expected as cache a list of {number}, one for each "
+                f"layer, got {cache!r}"
             )
         for layer, each in zip(self.layers, caches, strict=True):
             x = layer(x, *rest, **more) if each is None else layer(x, *rest, **more, cache=each)

@@ -74,18 +74,11 @@ def multi_head_attention_forward(
             f"is causal: True above the diagonal, or -inf"
         )
     given, padding, batched = _batched([query, key, value], key_padding_mask, batch_first)
-    q, k, v = heads.of(*given)
-    masks = _shaped(q.shape, k.shape[2] - heads.more, attn_mask, padding)
-    hint = is_causal and padding is None and not need_weights and cache is None and not heads.more
-    mask = None if hint else _merged(masks, q, k, heads)
     p = probability(_NAME, dropout_p) if training else 0.0
-    if need_weights:
-        out, weights = _weighted(q, k, v, mask, p)
-        weights = weights.mean(1) if average_attn_weights else weights
-    else:
-        out, weights = scaled_dot_product_attention(q, k, v, mask, p, hint), None
-    out = out.transpose(1, 2).reshape(*given[0].shape[:2], embed_dim_to_check)
+    out, weights = _attended(heads, given, attn_mask, padding, need_weights, is_causal, p)
     out = ops.linear(out, out_proj_weight, out_proj_bias)
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(1)
     if not batched:
         return out.squeeze(0), None if weights is None else weights.squeeze(0)
     return out if batch_first else out.transpose(0, 1), weights
@@ -238,6 +231,29 @@ def _each(given: list[Tensor], change: Callable[[Tensor], Tensor]) -> list[Tenso
     """Return the three changed; what was one tensor still is, and is projected by one product."""
     changed = {id(each): change(each) for each in given}
     return [changed[id(each)] for each in given]
+
+
+def _attended(
+    heads: _Heads,
+    given: list[Tensor],
+    mask: Tensor | None,
+    padding: Tensor | None,
+    need_weights: bool,
+    is_causal: bool,
+    p: float,
+) -> tuple[Tensor, Tensor | None]:
+    """Return what the heads found, beside each other, and the weights of each if needed."""
+    q, k, v = heads.of(*given)
+    masks = _shaped(q.shape, k.shape[2] - heads.more, mask, padding)
+    hint = is_causal and padding is None and not need_weights and not heads.more
+    hint = hint and heads.cache is None
+    total = None if hint else _merged(masks, q, k, heads)
+    weights = None
+    if need_weights:
+        out, weights = _weighted(q, k, v, total, p)
+    else:
+        out = scaled_dot_product_attention(q, k, v, total, p, hint)
+    return out.transpose(1, 2).reshape(*given[0].shape[:2], heads.width), weights
 
 
 def _shaped(
