@@ -44,7 +44,8 @@ def stacks(part, norm, **options):
     def made(library, dtype):
         layer = getattr(library, f"Transformer{part}Layer")(E, 2, 6, dtype=dtype, **options)
         last = library.LayerNorm(E, dtype=dtype) if norm else None
-        return getattr(library, f"Transformer{part}")(layer, 2, last)
+        stack = library.TransformerEncoder if part == "Encoder" else library.TransformerDecoder
+        return stack(layer, 2, last)
 
     return loaded(*(made(*each) for each in LIBRARIES))
 
