@@ -13,7 +13,7 @@
 
 const Table *table;
 int bfloat16_number = -1;
-static PyObject *out_of_memory, *argument_error;
+static PyObject *out_of_memory, *shape_error, *argument_error;
 static PyArray_Descr *bfloat16;
 
 static const int NUMBER[DTYPES] = {NPY_BOOL,  NPY_UBYTE, NPY_BYTE, NPY_SHORT, NPY_INT,
@@ -31,12 +31,30 @@ PyObject *no_room(const char *op, intptr_t bytes) {
                         op, (Py_ssize_t)bytes);
 }
 
+/* Also where another size is 0: NumPy has no such arrays. */
+static PyObject *too_large(const char *op, int axes, const intptr_t *shape) {
+    PyObject *sizes = PyTuple_New(axes);
+    for (int axis = 0; sizes && axis < axes; axis++) {
+        PyObject *size = PyLong_FromSsize_t(shape[axis]);
+        if (!size || PyTuple_SetItem(sizes, axis, size) < 0)
+            Py_CLEAR(sizes);
+    }
+    if (sizes)
+        PyErr_Format(shape_error, "%s: a tensor of shape %R is too large to address", op, sizes);
+    Py_XDECREF(sizes);
+    return NULL;
+}
+
 PyObject *new_array(const char *op, int axes, const intptr_t *shape, int dtype) {
     PyArray_Descr *descr = bfloat16;
     intptr_t bytes = ITEMSIZE[dtype];
-    for (int axis = 0; axis < axes; axis++)
-        if (__builtin_mul_overflow(bytes, shape[axis], &bytes))
-            return no_room(op, PTRDIFF_MAX);
+    int empty = 0;
+    for (int axis = 0; axis < axes; axis++) {
+        empty |= !shape[axis];
+        if (shape[axis] && __builtin_mul_overflow(bytes, shape[axis], &bytes))
+            return too_large(op, axes, shape);
+    }
+    bytes = empty ? 0 : bytes;
     if (dtype == BF16)
         Py_INCREF((PyObject *)descr);
     else
@@ -131,8 +149,9 @@ static PyObject *connect(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "KO!O", &address, &PyArrayDescr_Type, &dtype, &errors))
         return NULL;
     out_of_memory = PyObject_GetAttrString(errors, "OutOfMemoryError");
+    shape_error = PyObject_GetAttrString(errors, "ShapeError");
     argument_error = PyObject_GetAttrString(errors, "ArgumentError");
-    if (!out_of_memory || !argument_error)
+    if (!out_of_memory || !shape_error || !argument_error)
         return NULL;
     table = (const Table *)(uintptr_t)address;
     bfloat16 = (PyArray_Descr *)Py_NewRef(dtype);

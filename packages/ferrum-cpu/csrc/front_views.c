@@ -138,8 +138,12 @@ static PyObject *reshape(PyObject *self, PyObject *const *args, Py_ssize_t count
         return declined();
     PyArray_Dims dims = {shape, axes};
     PyObject *made = PyArray_Newshape(x, &dims, NPY_CORDER);
-    if (!made)
-        return PyErr_ExceptionMatches(PyExc_MemoryError) ? no_room("reshape", PyArray_NBYTES(x)) : NULL;
+    if (!made && PyErr_ExceptionMatches(PyExc_MemoryError))
+        return no_room("reshape", PyArray_NBYTES(x));
+    if (!made) { /* sizes too large to address, beside a 0 */
+        PyErr_Clear();
+        return declined();
+    }
     int shares = elements == 0 || PyArray_BYTES((PyArrayObject *)made) == PyArray_BYTES(x);
     if (shares)
         return made;

@@ -127,14 +127,16 @@ static int list_picks(Picks *picks) {
     for (int k = 0; k < picks->indices; k++)
         picks->index[k] = spread_out(&picks->index[k], picks->joint_axes, picks->joint_shape,
                                      picks->strides[k]);
-    size_t count = (size_t)(picks->leads + picks->joints + picks->trails + 3);
+    int dense = !picks->leads || !picks->joints || /* nothing is copied, or whole runs */
+                is_dense(&(View){NULL, trail_shape, trail_strides, trails, picks->dtype});
+    size_t count = (size_t)(picks->leads + picks->joints + (dense ? 0 : picks->trails) + 3);
     if (!(picks->memory = pool_take(count * sizeof(int64_t))))
         return NO_MEMORY;
     picks->lead = picks->memory;
     picks->joint = picks->lead + picks->leads + 1;
     picks->trail = picks->joint + picks->joints + 1;
     list_offsets(picks->lead, lead, picks->rest_shape, picks->rest_strides);
-    if (is_dense(&(View){NULL, trail_shape, trail_strides, trails, picks->dtype}))
+    if (dense)
         picks->trail = NULL;
     else
         list_offsets(picks->trail, trails, trail_shape, trail_strides);

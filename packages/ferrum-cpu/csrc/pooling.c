@@ -91,6 +91,8 @@ static int set_windows(Job *job, const View *in, const View *out, int axes,
             return DECLINED;
         positions += w->axis[i].out;
     }
+    if (!product_of(in->shape, in->axes - axes))
+        return OK; /* no planes, so no tables: axes may be as long as they like */
     job->work = pool_take((size_t)positions * 3 * sizeof(int32_t) + 1);
     if (!job->work)
         return NO_MEMORY;
@@ -225,6 +227,8 @@ static int run_windows(Job *job, const View *from, int axes) {
     Windows *w = &job->windows;
     int whole = 1;
     double divisor = w->divisor;
+    if (!job->work)
+        return OK;
     for (int i = 0; i < 3; i++)
         whole &= w->axis[i].out == 1 && w->axis[i].count[0] == w->axis[i].in &&
                  w->axis[i].step == 1;

@@ -28,6 +28,7 @@ from ferrum.mode import Mode, current, reset_mode, set_mode, using
 from ferrum.node import OpNode, save
 from ferrum.operands import array_of, edges_of, flat, operand, requires_grad, wrapped
 from ferrum.promotion import promoted
+from ferrum.spec import check_addressable
 
 if TYPE_CHECKING:
     from ferrum.samples import Samples
@@ -237,9 +238,12 @@ class Op(Generic[P, R]):
         return result
 
     def specs(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """Return what the rule says of a call; a list or number for a tensor is an OperandError."""
+        """Return what the rule says of a call, if its results can be addressed.
+
+        A list or number for a tensor is an OperandError.
+        """
         try:
-            return self.rule(*args, **attrs)
+            specs: Any = self.rule(*args, **attrs)
         except AttributeError as error:
             odd = [type(arg).__name__ for arg in args if not hasattr(arg, "dtype")]
             if not odd:
@@ -248,6 +252,9 @@ class Op(Generic[P, R]):
                 f"{self.__name__}: expected tensors, got {', '.join(odd)}; make a tensor with "
                 f"fe.tensor(...)"
             ) from error
+        for spec in specs if specs.__class__ is tuple else (specs,):
+            check_addressable(self.__name__, spec.shape)
+        return specs
 
     def operands_of(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the operands of a call, if they are of the number and the kinds that it takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ferrum.dtypes import DType
@@ -33,6 +34,12 @@ class Spec(NamedTuple):
 
     shape: Shape
     dtype: DType
+
+
+def check_addressable(name: str, shape: Shape) -> None:
+    """Raise ShapeError for more elements than can be addressed, also where another size is 0."""
+    if prod(size for size in shape if size) >= 2**60:
+        raise ShapeError(f"{name}: a tensor of shape {shape} is too large to address")
 
 
 def broadcast_shapes(name: str, *shapes: Shape) -> Shape:

@@ -12,7 +12,7 @@ from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.inplace import writes
 from ferrum.op import creation, op
 from ferrum.philox import check_range
-from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes
+from ferrum.spec import Needs, Shape, Spec, TensorLike, broadcast_shapes, check_addressable
 
 if TYPE_CHECKING:
     from ferrum.samples import Sample, Sampler
@@ -25,8 +25,7 @@ def check_shape(name: str, shape: Shape) -> Shape:
         raise ShapeError(f"{name}: expected sizes of at least 0, got {shape}")
     if len(shape) > 64:
         raise ShapeError(f"{name}: expected at most 64 dimensions, got {len(shape)}")
-    if prod(size for size in shape if size) >= 2**60:
-        raise ShapeError(f"{name}: a tensor of shape {shape} is too large to address")
+    check_addressable(name, shape)
     return shape
 
 

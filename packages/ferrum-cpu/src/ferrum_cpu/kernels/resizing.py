@@ -51,8 +51,10 @@ def _resized(name: str, x: Any, axes: Any, adjoint: bool) -> Any:
             return NotImplemented
         wide = np.dtype(np.float32)  # picked entries of a narrow dtype come back as they were
     dtype, lead = x.dtype, x.shape[: x.ndim - len(axes)]
-    taps = [_taps(axis, adjoint, wide) for axis in axes]
     sizes = [axis.inner if adjoint else axis.outer for axis in axes]
+    if not x.size:
+        return empty(name, (*lead, *sizes), dtype)
+    taps = [_taps(axis, adjoint, wide) for axis in axes]
     lengths = x.shape[x.ndim - len(axes) :]
     y = np.require(x, wide, ["C", "A"])
     planes = prod(lead)

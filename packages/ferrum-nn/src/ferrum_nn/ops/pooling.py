@@ -55,6 +55,9 @@ def max_pool(x: TensorLike, *, size: Shape, windows: Windows) -> tuple[Spec, Spe
 @max_pool.fallback
 def _(x: Tensor, *, size: Shape, windows: Windows) -> tuple[Tensor, Tensor]:
     shape = (*x.shape[: x.ndim - len(size)], *size)
+    if 0 in shape:
+        nothing = x.reshape(-1)[:0].reshape(*shape)  # of x, as its gradient goes through here
+        return nothing, nothing.to(int64)
     places, _ = spread_out(x, windows, size, x.shape[x.ndim - len(size) :])
     planes = flat_planes(x, len(size))
     picked = planes.index_select(1, places.reshape(-1)).reshape(planes.shape[0], *places.shape)
@@ -121,6 +124,8 @@ def max_pool_input(g: TensorLike, index: TensorLike, *, size: Shape) -> Spec:
 def _(g: Tensor, index: Tensor, *, size: Shape) -> Tensor:
     lead = g.shape[: g.ndim - len(size)]
     planes = zeros(prod(lead), prod(size), dtype=g.dtype, device=g.device)
+    if 0 in g.shape:
+        return planes.reshape(*lead, *size)
     flat = planes.scatter_add(1, flat_planes(index, len(size)), flat_planes(g, len(size)))
     return flat.reshape(*lead, *size)
 

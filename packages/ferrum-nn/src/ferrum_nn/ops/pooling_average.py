@@ -36,7 +36,7 @@ def _divisors(
     out = tensor([1.0], dtype=x.dtype, device=x.device)
     for axis, (length, m) in enumerate(zip(inner, size, strict=True)):
         along = windows.along(axis, length, m)
-        counts = along.padded if padded else [sum(each) for each in along.inside]
+        counts = along.padded if padded else along.inside.sum(1)
         each = tensor(counts, dtype=x.dtype, device=x.device)
         out = (out.unsqueeze(-1) * each).reshape(-1)
     return out
@@ -66,6 +66,8 @@ def average_pool(
 def _(x: Tensor, *, size: Shape, windows: Windows, padded: bool, divisor: int | None) -> Tensor:
     axes = len(size)
     lead, inner = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
+    if 0 in (*lead, *size):
+        return zeros(*lead, *size, dtype=x.dtype, device=x.device)
     places, inside = spread_out(x, windows, size, inner)
     planes = _wide(x, axes)
     picked = planes.index_select(1, places.reshape(-1)).reshape(planes.shape[0], *places.shape)
@@ -125,6 +127,8 @@ def average_pool_input(
 def _(g: Tensor, *, size: Shape, windows: Windows, padded: bool, divisor: int | None) -> Tensor:
     axes = len(size)
     lead, outer = g.shape[: g.ndim - axes], g.shape[g.ndim - axes :]
+    if 0 in g.shape:
+        return zeros(*lead, *size, dtype=g.dtype, device=g.device)
     places, inside = spread_out(g, windows, outer, size)
     parts = _wide(g, axes)
     parts = parts / _divisors(parts, outer, size, windows, padded, divisor)

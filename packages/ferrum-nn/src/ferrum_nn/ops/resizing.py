@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ferrum import Spec, TensorLike, op, tensor, where
+from ferrum import Spec, TensorLike, op, tensor, where, zeros
 from ferrum.dtypes import float32, float64, is_floating
 from ferrum.errors import ArgumentError, DTypeError, ShapeError
 
@@ -147,6 +147,9 @@ def _adjoint_taps(axis: Axis) -> tuple[Places, Floats]:
 def _resized(x: Tensor, axes: tuple[Axis, ...], adjoint: bool) -> Tensor:
     """Return x with the last axes resized, one after the other."""
     dtype = x.dtype
+    if 0 in x.shape:
+        sizes = tuple(axis.inner if adjoint else axis.outer for axis in axes)
+        return zeros(*x.shape[: -len(axes)], *sizes, dtype=dtype, device=x.device)
     if is_floating(dtype):
         x = x.to(float64 if dtype is float64 else float32)
     for number, axis in enumerate(axes, -len(axes)):

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from ferrum import TensorLike, tensor
-from ferrum.dtypes import bool_, int64
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum.spec import Shape
 
 if TYPE_CHECKING:
     from ferrum import Tensor
-    from ferrum.dtypes import DType
     from ferrum.samples import Input, Sampler
 
 
 class Along(NamedTuple):
-    """The windows along one axis, for each position: where they lie, and how many count."""
+    """The windows along one axis, a row for each position: where they lie, and how many count."""
 
-    places: list[list[int]]
+    places: npt.NDArray[np.int64]
     """What the position is made from; where the window reaches outside, the nearest of them."""
-    inside: list[list[bool]]
+    inside: npt.NDArray[np.bool_]
     """Whether it is one of the window's, and no repetition."""
-    padded: list[int]
+    padded: npt.NDArray[np.int64]
     """The length of the window with the padding that it reaches."""
 
 
@@ -59,24 +60,20 @@ class Windows(NamedTuple):
 
     def along(self, axis: int, length: int, size: int) -> Along:
         """Return the windows of `size` positions along an axis of `length` elements."""
-        ranges, padded = [], []
-        for o in range(size):
-            if self.kernel:
-                step, start = self.dilation[axis], o * self.stride[axis] - self.padding[axis]
-                stop, end = start + self.kernel[axis] * step, length + self.padding[axis]
-            else:
-                step, start = 1, o * length // size
-                stop = end = -(-(o + 1) * length // size)
-            first = start + max(0, -(start // step)) * step
-            met = range(first, min(stop, length), step)
-            ranges.append([*met] or [min(max(start, 0), length - 1)])
-            padded.append(len(range(start, min(stop, end), step)))
-        most = max(map(len, ranges), default=1)
-        return Along(
-            [each + each[-1:] * (most - len(each)) for each in ranges],
-            [[k < len(each) for k in range(most)] for each in ranges],
-            padded,
-        )
+        o, step = np.arange(size), 1
+        if self.kernel:
+            step, start = self.dilation[axis], o * self.stride[axis] - self.padding[axis]
+            stop, end = start + self.kernel[axis] * step, o * 0 + length + self.padding[axis]
+        else:
+            start = o * length // max(size, 1)
+            stop = end = -(-(o + 1) * length // max(size, 1))
+        first = start + np.maximum(0, -(start // step)) * step
+        count = -((first - np.minimum(stop, length)) // step)
+        first = np.where(count > 0, first, start.clip(0, length - 1))
+        count = np.maximum(count, 1)[:, None]
+        k = np.arange(count.max(initial=1))
+        places = first[:, None] + np.minimum(k, count - 1) * step
+        return Along(places, k < count, np.maximum(0, -((start - np.minimum(stop, end)) // step)))
 
 
 def joined(each: list[Tensor]) -> list[Tensor]:
@@ -96,12 +93,8 @@ def spread_out(x: Tensor, windows: Windows, size: Shape, inner: Shape) -> tuple[
     Two tensors (positions, places): their indices, and whether they are no repetitions.
     """
     found = [windows.along(axis, *each) for axis, each in enumerate(zip(inner, size, strict=True))]
-
-    def table(rows: list[list[Any]], dtype: DType) -> Tensor:
-        return tensor(rows, dtype=dtype, device=x.device).reshape(len(rows), -1 if rows else 1)
-
-    places = joined([table(each.places, int64) for each in found])
-    truths = joined([table(each.inside, bool_) for each in found])
+    places = joined([tensor(each.places, device=x.device) for each in found])
+    truths = joined([tensor(each.inside, device=x.device) for each in found])
     index, inside = places[0], truths[0]
     for n, place, truth in zip(inner[1:], places[1:], truths[1:], strict=True):
         index = index * n + place
