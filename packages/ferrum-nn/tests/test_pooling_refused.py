@@ -94,3 +94,44 @@ SMALL, INDEX = fe.ones(1, 2, 3, 3), fe.zeros(1, 2, 3, 3, dtype=fe.int64)
 def test_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("pool", [F.adaptive_max_pool2d, F.adaptive_avg_pool2d])
+@pytest.mark.parametrize(("count", "size"), [(0, (2**40, 2)), (1, (2**40, 0))])
+def test_results_without_elements_cost_nothing(pool, count, size):
+    x = fe.ones(count, 2, 6, 6, requires_grad=True)
+    out = pool(x, size)
+    out.sum().backward()
+    assert out.shape == (count, 2, *size)
+    assert x.grad is not None
+    assert x.grad.tolist() == fe.zeros(count, 2, 6, 6).tolist()
+
+
+@pytest.mark.parametrize("flag", ["same", 1, None, ()])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda flag: F.max_pool2d(X, 2, ceil_mode=flag), "ceil_mode to be True or False"),
+        (lambda flag: F.lp_pool2d(X, 2, 2, ceil_mode=flag), "ceil_mode to be True or False"),
+        (lambda flag: F.avg_pool2d(X, 2, count_include_pad=flag), "count_include_pad to be True"),
+        (lambda flag: F.batch_norm(X, training=flag, running_mean=None, running_var=None), "train"),
+        (lambda flag: F.instance_norm(X, use_input_stats=flag), "use_input_stats to be True"),
+    ],
+)
+def test_flags_are_true_or_false(call, words, flag):
+    with pytest.raises(OperandError, match=words):
+        call(flag)
+
+
+@pytest.mark.parametrize("flag", ["same", 1, ()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda flag: F.interpolate(X, 3, mode="bilinear", align_corners=flag),
+        lambda flag: F.grid_sample(X, fe.zeros(1, 2, 2, 2), align_corners=flag),
+        lambda flag: F.affine_grid(fe.ones(1, 2, 3), (1, 1, 2, 2), align_corners=flag),
+    ],
+)
+def test_align_corners_is_true_false_or_none(call, flag):
+    with pytest.raises(OperandError, match="align_corners to be True or False"):
+        call(flag)

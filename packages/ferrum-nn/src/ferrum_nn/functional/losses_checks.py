@@ -22,6 +22,13 @@ def check_tensors(name: str, *tensors: object) -> None:
             )
 
 
+def check_flags(name: str, **flags: object) -> None:
+    """Raise OperandError unless all are True or False: "same" or 2 is no truth that was meant."""
+    for what, given in flags.items():
+        if given.__class__ is not bool:
+            raise OperandError(f"{name}: expected {what} to be True or False, got {given!r}")
+
+
 def check_loss(
     name: str, reduction: str, *tensors: Tensor, weights: tuple[Tensor | None, ...] = ()
 ) -> None:
@@ -95,6 +102,7 @@ __all__ = [
     "check_floating",
     "check_loss",
     "check_same",
+    "check_flags",
     "check_shapes",
     "check_tensors",
     "clamp_through",

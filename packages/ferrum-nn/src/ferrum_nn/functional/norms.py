@@ -8,7 +8,7 @@ from ferrum import Tensor, no_grad
 from ferrum.dtypes import float32, is_floating
 from ferrum.errors import ArgumentError, OperandError, ShapeError
 from ferrum_nn import ops
-from ferrum_nn.functional.losses_checks import number
+from ferrum_nn.functional.losses_checks import check_flags, number
 
 __all__ = ["batch_norm", "layer_norm", "rms_norm"]
 
@@ -94,6 +94,7 @@ def batch_norm(
     _check_tensors("batch_norm", input, *[each for each in others if each is not None])
     if (running_mean is None) != (running_var is None):
         raise ArgumentError("batch_norm: expected both running_mean and running_var, or neither")
+    check_flags("batch_norm", training=training)
     eps = number("batch_norm", "eps", eps)
     if not eps >= 0 or (training and eps == 0):
         wanted = "positive in training" if training else "at least 0"

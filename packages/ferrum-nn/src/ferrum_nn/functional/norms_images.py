@@ -9,7 +9,7 @@ from ferrum.dtypes import float32
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.functional.convolution import size_of
-from ferrum_nn.functional.losses_checks import check_tensors
+from ferrum_nn.functional.losses_checks import check_flags, check_tensors
 from ferrum_nn.functional.norms import batch_norm
 from ferrum_nn.functional.padding import pad
 from ferrum_nn.functional.pooling import avg_pool2d
@@ -84,6 +84,7 @@ def instance_norm(
         )
     if (running_mean is None) != (running_var is None):
         raise ArgumentError("instance_norm: expected both running_mean and running_var, or neither")
+    check_flags("instance_norm", use_input_stats=use_input_stats)
     n, channels = input.shape[:2]
     if use_input_stats and prod(input.shape[2:]) == 1:
         raise ShapeError(

@@ -11,7 +11,7 @@ from ferrum.errors import ArgumentError, DTypeError, ShapeError
 from ferrum.spec import Shape
 from ferrum_nn import ops
 from ferrum_nn.functional.convolution import Sizes, sizes_of
-from ferrum_nn.functional.losses_checks import check_tensors
+from ferrum_nn.functional.losses_checks import check_flags, check_tensors
 from ferrum_nn.ops.windows import Windows
 
 __all__ = [
@@ -67,6 +67,7 @@ def windows_of(
     ceil_mode: bool,
 ) -> tuple[Shape, Windows]:
     """Return the sizes of a result, and the windows that give it."""
+    check_flags(name, ceil_mode=ceil_mode)
     axes = len(plane)
     kernel = sizes_of(name, "kernel_size", kernel_size, axes, least=1)
     given = isinstance(stride, Sequence) and not stride
@@ -130,6 +131,7 @@ def averaged(
     name = f"avg_pool{axes}d"
     plane = check_planes(name, axes, input)
     check_floats(name, input)
+    check_flags(name, count_include_pad=count_include_pad)
     size, windows = windows_of(name, plane, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override is not None:
         (divisor_override,) = sizes_of(name, "divisor_override", divisor_override, 1, _LOWEST)
@@ -139,7 +141,7 @@ def averaged(
         input,
         size=size,
         windows=windows,
-        padded=bool(count_include_pad),
+        padded=count_include_pad,
         divisor=divisor_override,
     )
 

@@ -12,7 +12,7 @@ from ferrum.errors import ArgumentError, DTypeError, OperandError, ShapeError
 from ferrum.spec import Shape
 from ferrum_nn import ops
 from ferrum_nn.functional.convolution import Sizes, sizes_of
-from ferrum_nn.functional.losses_checks import check_tensors
+from ferrum_nn.functional.losses_checks import check_flags, check_tensors
 from ferrum_nn.functional.pooling import adaptive_average
 from ferrum_nn.ops.resizing import Axis
 
@@ -60,6 +60,8 @@ def interpolate(
     check_tensors(name, input)
     if mode not in _MODES:
         raise ArgumentError(f"{name}: expected mode to be of {tuple(_MODES)}, got {mode!r}")
+    if align_corners is not None:
+        check_flags(name, align_corners=align_corners)
     kind, ranks = _MODES[mode]
     axes = input.ndim - 2
     if axes not in ranks:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ferrum import Tensor, linspace
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum_nn.functional.convolution import sizes_of
-from ferrum_nn.functional.losses_checks import check_floating, check_tensors
+from ferrum_nn.functional.losses_checks import check_flags, check_floating, check_tensors
 from ferrum_nn.ops.sampling import How
 from ferrum_nn.ops.sampling import grid_sample as sample
 
@@ -33,6 +33,8 @@ def grid_sample(
     mode.
     """
     check_tensors("grid_sample", input, grid)
+    if align_corners is not None:
+        check_flags("grid_sample", align_corners=align_corners)
     return sample(input, grid, how=How(mode, padding_mode, bool(align_corners)))
 
 
@@ -48,6 +50,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     name = "affine_grid"
     check_tensors(name, theta)
     check_floating(name, theta)
+    if align_corners is not None:
+        check_flags(name, align_corners=align_corners)
     try:
         count = len(size)
     except TypeError:
