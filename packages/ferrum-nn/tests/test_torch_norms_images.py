@@ -182,3 +182,10 @@ def test_options_of_another_order():
             x, y = pair(images(3, 2, 4, 4, seed=seed), requires_grad=False)
             close(ours(x), theirs(y))
         close(ours.eval()(x), theirs.eval()(y))
+
+
+def test_instance_norm_takes_eps_0():
+    x = np.random.default_rng(0).normal(size=(2, 3, 5))
+    want = torch.nn.functional.instance_norm(torch.tensor(x), eps=0.0)
+    out = nn.functional.instance_norm(fe.tensor(x), eps=0.0)
+    np.testing.assert_allclose(out.numpy(), want.numpy(), rtol=1e-12)

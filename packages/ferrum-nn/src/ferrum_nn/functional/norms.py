@@ -106,6 +106,19 @@ def batch_norm(
                 "normalises by the batch"
             )
         return ops.batch_norm_eval(input, running_mean, running_var, weight, bias, eps=eps)
+    return normed_by_batch(input, running_mean, running_var, weight, bias, momentum, eps)
+
+
+def normed_by_batch(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    momentum: float | Tensor,
+    eps: float,
+) -> Tensor:
+    """Return `batch_norm` in training, with any eps of at least 0."""
     out, mean, var = ops.batch_norm(input, weight, bias, eps=eps)
     channels = input.shape[1]
     count = input.numel() // max(channels, 1)

@@ -9,8 +9,8 @@ from ferrum.dtypes import float32
 from ferrum.errors import ArgumentError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.functional.convolution import size_of
-from ferrum_nn.functional.losses_checks import check_flags, check_tensors
-from ferrum_nn.functional.norms import batch_norm
+from ferrum_nn.functional.losses_checks import check_flags, check_tensors, number
+from ferrum_nn.functional.norms import batch_norm, normed_by_batch
 from ferrum_nn.functional.padding import pad
 from ferrum_nn.functional.pooling import avg_pool2d
 from ferrum_nn.ops.norms import check_parameter, scaled
@@ -102,7 +102,10 @@ def instance_norm(
     # Each channel of each image is a channel of a batch of one.
     mean, var, weight, bias = (None if each is None else each.repeat(n) for each in others)
     images = input.reshape(1, n * channels, *input.shape[2:])
-    out = batch_norm(images, mean, var, weight, bias, True, momentum, eps)
+    eps = number("instance_norm", "eps", eps)
+    if not eps >= 0:
+        raise ArgumentError(f"instance_norm: expected eps to be at least 0, got {eps}")
+    out = normed_by_batch(images, mean, var, weight, bias, momentum, eps)
     for running, moved in ((running_mean, mean), (running_var, var)):
         if running is not None and moved is not None and n:
             with no_grad():
