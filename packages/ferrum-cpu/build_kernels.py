@@ -13,6 +13,7 @@ SOURCES = sorted(
 # The headers that say what Python calls.
 HEADERS = [
     "kernels.h",
+    "attention.h",
     "convolution.h",
     "copy.h",
     "ctc.h",

@@ -2,12 +2,14 @@
 #ifndef FERRUM_ISA_H
 #define FERRUM_ISA_H
 
+#include "attention_table.h"
 #include "convolution_table.h"
 #include "ctc_table.h"
 #include "elementwise.h"
 #include "gemm.h"
 #include "losses_table.h"
 #include "norms_table.h"
+#include "panels_table.h"
 #include "pooling_table.h"
 #include "random_table.h"
 #include "recurrence_table.h"
@@ -19,6 +21,7 @@
 
 typedef struct {
     const char *name;
+    Attention attention;
     Entry elementwise[ELEMENTWISE_OPS][DTYPES];
     Convert convert[DTYPES][DTYPES]; /* [from][to] */
     Convolver convolver;
@@ -28,6 +31,7 @@ typedef struct {
     Steps steps;
     Losses losses;
     Norms norms;
+    Panels panels;
     Pooling pooling;
     Random random;
     Product product[DTYPES];

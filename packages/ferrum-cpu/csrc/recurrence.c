@@ -33,7 +33,7 @@ typedef struct {
 
 static void pack(void *context, intptr_t panel) {
     const Job *job = context;
-    intptr_t width = isa->recurrence.width[job->wide], item = job->item;
+    intptr_t width = isa->panels.width[job->wide], item = job->item;
     char *to = job->panels + panel * width * job->k * item;
     intptr_t count = smaller(width, job->columns - panel * width);
     memset(to, 0, (size_t)(width * job->k * item));
@@ -51,7 +51,7 @@ static void pack(void *context, intptr_t panel) {
 
 /* Pack the weight as a matrix (k, columns); OK or NO_MEMORY. */
 static int pack_all(Job *job) {
-    intptr_t width = isa->recurrence.width[job->wide];
+    intptr_t width = isa->panels.width[job->wide];
     intptr_t panels = cut_in(job->columns, width);
     job->panels = pool_take((size_t)(panels * width * job->k * job->item));
     if (!job->panels)
@@ -72,6 +72,18 @@ static intptr_t start_of(const Job *job, intptr_t step) {
     return start;
 }
 
+/* out = base + a times the packed weight, for so many rows. */
+static void add_product(const Job *job, void *out, const void *base, intptr_t base_row,
+                        const void *a, intptr_t rows) {
+    intptr_t width = isa->panels.width[job->wide];
+    isa->panels.product[job->wide](&(PanelProduct){
+        .out = out, .base = base, .a = a, .b = job->panels,
+        .out_row = job->columns, .base_row = base_row, .a_row = job->k, .a_column = 1,
+        .b_row = width, .b_panel = width * job->k,
+        .rows = rows, .k = job->k, .n = job->columns,
+    });
+}
+
 /* Make a step of `count` sequences from `low` on, which are rows from `row` on. */
 static void forward_step(const Job *job, intptr_t row, intptr_t low, intptr_t count) {
     const Recurrence *loops = &isa->recurrence;
@@ -82,8 +94,7 @@ static void forward_step(const Job *job, intptr_t row, intptr_t low, intptr_t co
                : kind == LSTM ? row_of(job, job->gates, row, 4)
                               : row_of(job, job->out, row, 1);
     const char *base = kind == GRU ? job->bias : x;
-    loops->product[wide](to, columns, base, kind == GRU ? 0 : columns, state, n, count,
-                         job->panels, n, columns);
+    add_product(job, to, base, kind == GRU ? 0 : columns, state, count);
     for (intptr_t r = 0; r < count; r++) {
         char *h = row_of(job, job->state, low + r, 1), *out = row_of(job, job->out, row + r, 1);
         char *gates = row_of(job, job->gates, row + r, 4);
@@ -144,8 +155,7 @@ static void backward_step(const Job *job, intptr_t row, intptr_t low, intptr_t c
     }
     char *dh = row_of(job, job->state, low, 1);
     char *rows = row_of(job, kind == GRU ? job->scratch : job->x, row, parts);
-    loops->product[wide](dh, n, kind == GRU ? dh : NULL, n, rows, parts * n, count, job->panels,
-                         parts * n, n);
+    add_product(job, dh, kind == GRU ? dh : NULL, n, rows, count);
 }
 
 static void backward(void *context, intptr_t task) {

@@ -1,66 +1,4 @@
-/* The loops of recurrence: products with a packed weight, and a step's gates of one sequence. */
-
-#if defined(__AVX512F__)
-#define MOST_ROWS 8 /* with two vectors of columns, what the registers hold */
-#else
-#define MOST_ROWS 4
-#endif
-
-/* `rows`, a constant where this is inlined, by the columns of a panel. A row's sums do not depend
-   on which rows go with it. */
-#define RECURRENT_PANEL(T) \
-    static inline __attribute__((always_inline)) void recurrent_panel_##T( \
-        int rows, T *out, intptr_t lead, const T *base, intptr_t base_lead, const T *a, \
-        intptr_t a_lead, const T *b, intptr_t k, intptr_t n) { \
-        vec_##T one[MOST_ROWS], two[MOST_ROWS]; \
-        for (int r = 0; r < rows; r++) \
-            one[r] = two[r] = SET_##T(0); \
-        for (intptr_t l = 0; l < k; l++, b += 2 * LANES_##T) { \
-            vec_##T y = WHOLE_##T(b), z = WHOLE_##T(b + LANES_##T); \
-            for (int r = 0; r < rows; r++) { \
-                vec_##T x = SET_##T(a[r * a_lead + l]); \
-                one[r] = FMA_##T(x, y, one[r]); \
-                two[r] = FMA_##T(x, z, two[r]); \
-            } \
-        } \
-        part_##T first = PART_##T(smaller(n, LANES_##T)); \
-        part_##T second = PART_##T(larger(n - LANES_##T, 0)); \
-        for (int r = 0; r < rows; r++) { \
-            T *to = out + r * lead; \
-            const T *from = base ? base + r * base_lead : NULL; \
-            STORE_##T(to, first, from ? PLUS_##T(LOAD_##T(from, first), one[r]) : one[r]); \
-            if (n <= LANES_##T) \
-                continue; \
-            to += LANES_##T; \
-            from = from ? from + LANES_##T : NULL; \
-            STORE_##T(to, second, from ? PLUS_##T(LOAD_##T(from, second), two[r]) : two[r]); \
-        } \
-    }
-
-#define RECURRENT_PRODUCT(T) \
-    RECURRENT_PANEL(T) \
-    static void recurrent_product_##T(void *to, intptr_t lead, const void *from, \
-                                      intptr_t base_lead, const void *left, intptr_t a_lead, \
-                                      intptr_t rows, const void *panels, intptr_t k, intptr_t n) { \
-        const intptr_t width = 2 * LANES_##T; \
-        const T *b = panels; \
-        for (intptr_t j = 0; j < n; j += width, b += width * k) { \
-            intptr_t count = smaller(width, n - j), r = 0; \
-            T *out = (T *)to + j; \
-            const T *base = from ? (const T *)from + j : NULL, *a = left; \
-            for (intptr_t some; r < rows; r += some, out += some * lead, a += some * a_lead) { \
-                const T *start = base ? base + r * base_lead : NULL; \
-                some = rows - r >= MOST_ROWS ? MOST_ROWS : rows - r >= 4 ? 4 : 1; \
-                if (some == MOST_ROWS) \
-                    recurrent_panel_##T(MOST_ROWS, out, lead, start, base_lead, a, a_lead, b, k, \
-                                        count); \
-                else if (some == 4) \
-                    recurrent_panel_##T(4, out, lead, start, base_lead, a, a_lead, b, k, count); \
-                else \
-                    recurrent_panel_##T(1, out, lead, start, base_lead, a, a_lead, b, k, count); \
-            } \
-        } \
-    }
+/* The loops of recurrence: a step's gates of one sequence. */
 
 #define RECURRENT_ROWS(T) \
     static void recurrent_plain_##T(void *result, void *state, intptr_t n, int relu) { \
@@ -140,14 +78,12 @@
         } \
     }
 
-#define RECURRENCE(T) RECURRENT_PRODUCT(T) RECURRENT_ROWS(T) RECURRENT_BACKWARD(T)
+#define RECURRENCE(T) RECURRENT_ROWS(T) RECURRENT_BACKWARD(T)
 RECURRENCE(f32)
 RECURRENCE(f64)
 
 #define RECURRENCE_TABLE \
-    {.width = {2 * LANES_f32, 2 * LANES_f64}, \
-     .product = {recurrent_product_f32, recurrent_product_f64}, \
-     .plain = {recurrent_plain_f32, recurrent_plain_f64}, \
+    {.plain = {recurrent_plain_f32, recurrent_plain_f64}, \
      .lstm = {recurrent_lstm_f32, recurrent_lstm_f64}, \
      .gru = {recurrent_gru_f32, recurrent_gru_f64}, \
      .plain_backward = {recurrent_plain_backward_f32, recurrent_plain_backward_f64}, \

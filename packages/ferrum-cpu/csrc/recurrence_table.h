@@ -6,12 +6,6 @@
 
 /* By dtype: float32, float64. */
 typedef struct {
-    int width[2]; /* columns of a panel */
-    /* out = base + a b for dense-rowed matrices that are `lead` elements apart; `base` may be NULL,
-       or out. b (k, n) is in panels: of `width` columns each, row by row. */
-    void (*product[2])(void *out, intptr_t lead, const void *base, intptr_t base_lead,
-                       const void *a, intptr_t a_lead, intptr_t rows, const void *b, intptr_t k,
-                       intptr_t n);
     /* One row of n units: what the state `h`, and the cells `c`, become, and what is kept. */
     void (*plain[2])(void *out, void *h, intptr_t n, int relu);
     void (*lstm[2])(void *gates, void *cells, void *c, void *h, void *out, intptr_t n);

@@ -27,6 +27,7 @@ typedef double f64;
 #include "functions.h"
 #include "loops.h"
 #include "activations_loops.h"
+#include "attention_loops.h"
 #include "gemm_loops.h"
 #include "convolution_loops.h"
 #include "ctc_loops.h"
@@ -34,6 +35,7 @@ typedef double f64;
 #include "winograd_loops.h"
 #include "losses_loops.h"
 #include "norms_loops.h"
+#include "panels_loops.h"
 #include "pooling_loops.h"
 #include "random_loops.h"
 #include "recurrence_loops.h"
@@ -44,6 +46,7 @@ typedef double f64;
 
 const Isa JOIN(isa_, ISA) = {
     .name = TEXT(ISA),
+    .attention = ATTENTION_TABLE,
     .elementwise = ELEMENTWISE_TABLE,
     .convert = CONVERT_TABLE,
     .convolver = CONVOLVER_TABLE,
@@ -53,6 +56,7 @@ const Isa JOIN(isa_, ISA) = {
     .steps = STEPS_TABLE,
     .losses = LOSSES_TABLE,
     .norms = NORMS_TABLE,
+    .panels = PANELS_TABLE,
     .pooling = POOLING_TABLE,
     .random = RANDOM_TABLE,
     .product = PRODUCT_TABLE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ferrum.backend import Kernels, as_kernel
 from ferrum_cpu.kernels import (
     activations,
+    attention,
     convolution,
     ctc,
     elementwise,
@@ -26,6 +27,7 @@ from ferrum_cpu.kernels import (
 
 FAMILIES = (
     activations,
+    attention,
     convolution,
     ctc,
     elementwise,

@@ -1,0 +1,140 @@
+/* The loops of attention; see attention_table.h. Sums of exponentials are kept in float64. Of the
+   largest score NaN is no concern: it stays in the differences, and gets into the sum. */
+
+/* Vectors are interleaved, the first half of them with the second one, until every bit of an
+   element's row has become one of its column: log2 of their length times. */
+#define ATTENTION_TURN(T) \
+    static void attention_turn_##T(void *to, intptr_t wide, const void *from, intptr_t x_row, \
+                                   intptr_t rows, intptr_t columns) { \
+        enum { L = LANES_##T, HALF = L / 2 }; \
+        for (intptr_t r = 0; r < wide; r += L) { \
+            for (intptr_t c = 0; c < columns; c += L) { \
+                vec_##T x[L], y[L]; \
+                const T *first = (const T *)from + r * x_row + c; \
+                T *out = (T *)to + c * wide + r; \
+                intptr_t count = smaller(columns - c, L); \
+                part_##T part = PART_##T(count); \
+                for (intptr_t i = 0; i < L; i++) \
+                    x[i] = r + i < rows ? LOAD_##T(first + i * x_row, part) : SET_##T(0); \
+                _Pragma("GCC unroll 4") for (int step = 1; step < L; step *= 2) { \
+                    _Pragma("GCC unroll 16") for (int i = 0; i < HALF; i++) { \
+                        y[2 * i] = FIRST_##T(x[i], x[i + HALF]); \
+                        y[2 * i + 1] = SECOND_##T(x[i], x[i + HALF]); \
+                    } \
+                    _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) x[i] = y[i]; \
+                } \
+                for (intptr_t i = 0; i < count; i++) \
+                    PUT_##T(out + i * wide, x[i]); \
+            } \
+        } \
+    }
+
+#define FOR_EACH_QUERY INDEPENDENT for (intptr_t i = 0; i < queries; i++)
+
+#define ATTENTION_MASKS(T) \
+    static void attention_scale_##T(void *to, intptr_t n, double factor) { \
+        T *x = to, by = (T)factor; \
+        for (intptr_t i = 0; i < n; i++) x[i] *= by; \
+    } \
+    static void attention_mask_##T(void *scores, const void *mask, intptr_t keys, \
+                                   intptr_t queries, int adds) { \
+        T *x = scores; \
+        const T *m = mask; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES, m += QUERIES) \
+            if (adds) { \
+                FOR_EACH_QUERY x[i] += m[i]; \
+            } else { \
+                FOR_EACH_QUERY x[i] = m[i] != 0 ? x[i] : -(T)INFINITY; \
+            } \
+    } \
+    static void attention_hide_##T(void *scores, intptr_t keys, intptr_t queries, \
+                                   intptr_t ahead) { \
+        T *x = scores; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES) { \
+            intptr_t hidden = smaller(queries, ahead + j); \
+            for (intptr_t i = 0; i < hidden; i++) x[i] = -(T)INFINITY; \
+        } \
+    } \
+    static void attention_times_##T(void *scores, const void *factors, intptr_t keys, \
+                                    intptr_t queries) { \
+        T *x = scores; \
+        const T *by = factors; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES, by += QUERIES) \
+            FOR_EACH_QUERY x[i] *= by[i]; \
+    }
+
+#define ATTENTION_FORWARD(T) \
+    static void attention_soften_##T(void *scores, intptr_t keys, intptr_t queries, void *tops, \
+                                     double *sums, void *factors) { \
+        T *x = scores, *top = tops, *factor = factors, shift[QUERIES]; \
+        f64 sum[QUERIES]; \
+        FOR_EACH_QUERY factor[i] = top[i]; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
+            FOR_EACH_QUERY top[i] = x[i] > top[i] ? x[i] : top[i]; \
+        FOR_EACH_QUERY { \
+            shift[i] = top[i] == -(T)INFINITY ? 0 : top[i]; \
+            factor[i] = exp_##T(factor[i] - shift[i]); \
+            sum[i] = sums[i] * factor[i]; \
+        } \
+        x = scores; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
+            FOR_EACH_QUERY { \
+                T weight = exp_##T(x[i] - shift[i]); \
+                x[i] = weight; \
+                sum[i] += weight; \
+            } \
+        FOR_EACH_QUERY sums[i] = sum[i]; \
+    } \
+    static void attention_rescale_##T(void *rows_of, intptr_t x_row, intptr_t rows, intptr_t n, \
+                                      const void *factors) { \
+        T *x = rows_of; \
+        const T *factor = factors; \
+        for (intptr_t r = 0; r < rows; r++, x += x_row) { \
+            if (factor[r] == 1) \
+                continue; \
+            for (intptr_t i = 0; i < n; i++) x[i] *= factor[r]; \
+        } \
+    } \
+    static void attention_finish_##T(void *rows_of, intptr_t x_row, intptr_t rows, intptr_t n, \
+                                     const void *tops, const double *sum, void *logarithms) { \
+        T *x = rows_of, *lse = logarithms; \
+        const T *top = tops; \
+        for (intptr_t r = 0; r < rows; r++, x += x_row) { \
+            T by = (T)(sum[r] == 0 ? 1 : 1 / sum[r]); \
+            for (intptr_t i = 0; i < n; i++) x[i] *= by; \
+            lse[r] = sum[r] == 0 ? -(T)INFINITY : (T)(log_f64(sum[r]) + top[r]); \
+        } \
+    }
+
+#define ATTENTION_BACKWARD(T) \
+    static void attention_weigh_##T(void *scores, intptr_t keys, intptr_t queries, \
+                                    const void *logarithms) { \
+        T *x = scores, shift[QUERIES]; \
+        const T *lse = logarithms; \
+        FOR_EACH_QUERY shift[i] = lse[i] == -(T)INFINITY ? 0 : lse[i]; \
+        for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
+            FOR_EACH_QUERY x[i] = exp_##T(x[i] - shift[i]); \
+    } \
+    static void attention_change_##T(void *change, const void *weights, intptr_t keys, \
+                                     intptr_t queries, const void *sums) { \
+        T *d = change; \
+        const T *w = weights, *delta = sums; \
+        for (intptr_t j = 0; j < keys; j++, d += QUERIES, w += QUERIES) \
+            FOR_EACH_QUERY d[i] = w[i] * (d[i] - delta[i]); \
+    }
+
+#define ATTENTION(T) ATTENTION_TURN(T) ATTENTION_MASKS(T) ATTENTION_FORWARD(T) ATTENTION_BACKWARD(T)
+ATTENTION(f32)
+ATTENTION(f64)
+
+#define ATTENTION_TABLE \
+    {.turn = {attention_turn_f32, attention_turn_f64}, \
+     .scale = {attention_scale_f32, attention_scale_f64}, \
+     .mask = {attention_mask_f32, attention_mask_f64}, \
+     .hide = {attention_hide_f32, attention_hide_f64}, \
+     .times = {attention_times_f32, attention_times_f64}, \
+     .soften = {attention_soften_f32, attention_soften_f64}, \
+     .rescale = {attention_rescale_f32, attention_rescale_f64}, \
+     .finish = {attention_finish_f32, attention_finish_f64}, \
+     .weigh = {attention_weigh_f32, attention_weigh_f64}, \
+     .change = {attention_change_f32, attention_change_f64}}
