@@ -29,18 +29,19 @@ static void add_tile(const Job *job, const Room *room, const Place *at) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
     char *tops = room->sums + QUERIES * sizeof(double), *factors = row_of(job, tops, 1, QUERIES);
-    make_scores(job, room, at);
+    Rows keys = key_rows(job, &job->k, at, room->k, job->e);
+    Rows values = key_rows(job, &job->v, at, room->v, job->ev);
+    make_scores(job, room, at, keys);
     loops->soften[wide](room->scores, at->keys, at->queries, tops, (double *)room->sums, factors);
     loops->rescale[wide](room->g, job->v_row, at->queries, job->ev, factors);
     if (job->p != 0) {
         make_factors(job, room, at);
         loops->times[wide](room->scores, room->turned, at->keys, at->queries);
     }
-    load_rows_of(job, &job->v, at, room->v, job->v_row, job->ev, 0);
     isa->panels.product[wide](&(PanelProduct){
-        .out = room->g, .base = room->g, .a = room->scores, .b = room->v,
+        .out = room->g, .base = room->g, .a = room->scores, .b = values.data,
         .out_row = job->v_row, .base_row = job->v_row, .a_row = 1, .a_column = QUERIES,
-        .b_row = job->v_row, .b_panel = isa->panels.width[wide],
+        .b_row = values.row, .b_panel = isa->panels.width[wide],
         .rows = at->queries, .k = at->keys, .n = job->ev,
     });
 }

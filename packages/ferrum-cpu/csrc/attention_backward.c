@@ -14,36 +14,37 @@ enum { OF_QUERIES = 1, OF_KEYS = 2 };
 
 /* out += a b for rows of n elements; a is turned where its rows are the tile's columns. */
 static void add_product(const Job *job, char *out, intptr_t row, intptr_t rows, intptr_t n,
-                        const char *tile, int turned, const char *b, intptr_t b_row, intptr_t k) {
+                        const char *tile, int turned, Rows b, intptr_t k) {
     isa->panels.product[job->wide](&(PanelProduct){
-        .out = out, .base = out, .a = tile, .b = b,
+        .out = out, .base = out, .a = tile, .b = b.data,
         .out_row = row, .base_row = row,
         .a_row = turned ? 1 : QUERIES, .a_column = turned ? QUERIES : 1,
-        .b_row = b_row, .b_panel = isa->panels.width[job->wide],
+        .b_row = b.row, .b_panel = isa->panels.width[job->wide],
         .rows = rows, .k = k, .n = n,
     });
 }
 
 /* Bring in the queries of a tile, and the gradient that comes to them. */
-static void start_queries(const Job *job, const Room *room, const Place *at) {
+static Rows start_queries(const Job *job, const Room *room, const Place *at) {
     load_queries(job, room, at);
-    load_rows_of(job, &job->g, at, room->g, job->v_row, job->ev, 1);
-    isa->attention.turn[job->wide](room->g_turned, QUERIES, room->g, job->v_row, at->queries,
-                                   job->ev);
+    Rows g = query_rows(job, &job->g, at, room->g, job->ev);
+    isa->attention.turn[job->wide](room->g_turned, QUERIES, g.data, g.row, at->queries, job->ev);
+    return g;
 }
 
 /* Add what a tile gives to the gradients that are wanted. */
-static void add_tile(const Job *job, const Room *room, const Place *at, int wanted) {
+static void add_tile(const Job *job, const Room *room, const Place *at, Rows g, int wanted) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
     intptr_t first = at->head * job->l + at->query;
     intptr_t key = at->head / job->groups * job->s + at->key;
-    make_scores(job, room, at);
+    Rows keys = key_rows(job, &job->k, at, room->k, job->e);
+    Rows values = key_rows(job, &job->v, at, room->v, job->ev);
+    make_scores(job, room, at, keys);
     loops->weigh[wide](room->scores, at->keys, at->queries, row_of(job, job->lse, first, 1));
-    load_rows_of(job, &job->v, at, room->v, job->v_row, job->ev, 0);
     isa->panels.product[wide](&(PanelProduct){
-        .out = room->change, .a = room->v, .b = room->g_turned,
-        .out_row = QUERIES, .a_row = job->v_row, .a_column = 1,
+        .out = room->change, .a = values.data, .b = room->g_turned,
+        .out_row = QUERIES, .a_row = values.row, .a_column = 1,
         .b_row = QUERIES, .b_panel = isa->panels.width[wide],
         .rows = at->keys, .k = job->ev, .n = at->queries,
     });
@@ -57,13 +58,13 @@ static void add_tile(const Job *job, const Room *room, const Place *at, int want
         loops->times[wide](room->scores, room->turned, at->keys, at->queries);
     if (wanted & OF_KEYS) {
         add_product(job, row_of(job, job->dv, key, job->ev), job->ev, at->keys, job->ev,
-                    room->scores, 0, room->g, job->v_row, at->queries);
+                    room->scores, 0, g, at->queries);
         add_product(job, row_of(job, job->dk, key, job->e), job->e, at->keys, job->e, room->change,
-                    0, room->q, job->q_row, at->queries);
+                    0, (Rows){room->q, job->q_row}, at->queries);
     }
     if (wanted & OF_QUERIES)
         add_product(job, row_of(job, job->dq, first, job->e), job->e, at->queries, job->e,
-                    room->change, 1, room->k, job->q_row, at->keys);
+                    room->change, 1, keys, at->keys);
 }
 
 /* Take the queries of a tile through all keys. */
@@ -72,10 +73,10 @@ static void take_queries(Job *job, const Room *room, intptr_t head, intptr_t que
     intptr_t end = end_of_keys(job, &at), count = at.queries * job->e;
     char *dq = row_of(job, job->dq, head * job->l + query, job->e);
     memset(dq, 0, (size_t)(count * job->item));
-    start_queries(job, room, &at);
+    Rows g = start_queries(job, room, &at);
     for (at.key = 0; at.key < end; at.key += KEYS) {
         at.keys = smaller(KEYS, end - at.key);
-        add_tile(job, room, &at, wanted);
+        add_tile(job, room, &at, g, wanted);
     }
     isa->attention.scale[job->wide](dq, count, job->scale);
 }
@@ -123,8 +124,8 @@ static void keys_of_tile(void *context, intptr_t i) {
             at.keys = smaller(KEYS, end_of_keys(job, &at) - key);
             if (at.keys <= 0)
                 continue;
-            start_queries(job, &room, &at);
-            add_tile(job, &room, &at, OF_KEYS);
+            Rows g = start_queries(job, &room, &at);
+            add_tile(job, &room, &at, g, OF_KEYS);
         }
     pool_give(room.block);
 }

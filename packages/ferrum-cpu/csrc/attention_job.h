@@ -12,8 +12,14 @@
 typedef struct {
     const char *data;
     intptr_t strides[MAX_AXES], row, column;
-    int dtype, shared; /* one matrix for each group of heads */
+    int dtype, shared, direct; /* one for each group of heads; rows are read where they are */
 } Matrices;
+
+/* Rows of a tile, `row` elements apart: in whole panels. */
+typedef struct {
+    const char *data;
+    intptr_t row;
+} Rows;
 
 typedef struct {
     int wide, dtype, causal, masked, adds; /* what a mask does */
@@ -21,7 +27,7 @@ typedef struct {
     intptr_t lead, shape[MAX_AXES];        /* the axes before the last two */
     intptr_t heads, groups, l, s, e, ev;   /* a group of heads shares its keys */
     intptr_t shared, fewer;                /* heads of keys: on the last axis, and all of them */
-    intptr_t q_row, v_row;                 /* rows of tiles, in elements: e and ev in whole panels */
+    intptr_t q_row, v_row;                 /* e and ev in whole panels */
     double scale, p;
     uint64_t seed, offset;
     Matrices q, k, v, g, mask;
@@ -58,12 +64,13 @@ char *read_dense(const Job *job, uintptr_t array, int dtype, int shared, intptr_
 /* Take a room, for the way back too; 0 where there is no memory, and the job has failed. */
 int take_room(Job *job, Room *room, int back);
 
-/* Bring in the queries of a place, scaled; its keys; its values. */
+/* Bring in the queries of a place, scaled, and turned. */
 void load_queries(const Job *job, const Room *room, const Place *at);
-void load_rows_of(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t to_row,
-                  intptr_t n, int of_queries);
-/* Make the scores of a place: masked. */
-void make_scores(const Job *job, const Room *room, const Place *at);
+/* Return the rows of a place, brought `to` a tile unless they can be read where they are. */
+Rows query_rows(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t n);
+Rows key_rows(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t n);
+/* Make the scores of a place, masked, from its keys. */
+void make_scores(const Job *job, const Room *room, const Place *at, Rows keys);
 /* Make what weights are scaled by when some are dropped, in `turned`. */
 void make_factors(const Job *job, const Room *room, const Place *at);
 

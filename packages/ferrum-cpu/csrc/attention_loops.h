@@ -1,4 +1,4 @@
-/* The loops of attention; see attention_table.h. Sums of exponentials are kept in float64. Of the
+/* The loops of attention; see attention_table.h. Sums of tiles are added up in float64. Of the
    largest score NaN is no concern: it stays in the differences, and gets into the sum. */
 
 /* Vectors are interleaved, the first half of them with the second one, until every bit of an
@@ -66,15 +66,14 @@
 #define ATTENTION_FORWARD(T) \
     static void attention_soften_##T(void *scores, intptr_t keys, intptr_t queries, void *tops, \
                                      double *sums, void *factors) { \
-        T *x = scores, *top = tops, *factor = factors, shift[QUERIES]; \
-        f64 sum[QUERIES]; \
+        T *x = scores, *top = tops, *factor = factors, shift[QUERIES], sum[QUERIES]; \
         FOR_EACH_QUERY factor[i] = top[i]; \
         for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
             FOR_EACH_QUERY top[i] = x[i] > top[i] ? x[i] : top[i]; \
         FOR_EACH_QUERY { \
             shift[i] = top[i] == -(T)INFINITY ? 0 : top[i]; \
             factor[i] = exp_##T(factor[i] - shift[i]); \
-            sum[i] = sums[i] * factor[i]; \
+            sum[i] = 0; \
         } \
         x = scores; \
         for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
@@ -83,7 +82,7 @@
                 x[i] = weight; \
                 sum[i] += weight; \
             } \
-        FOR_EACH_QUERY sums[i] = sum[i]; \
+        FOR_EACH_QUERY sums[i] = sums[i] * factor[i] + sum[i]; \
     } \
     static void attention_rescale_##T(void *rows_of, intptr_t x_row, intptr_t rows, intptr_t n, \
                                       const void *factors) { \

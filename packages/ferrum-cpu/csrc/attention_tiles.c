@@ -20,13 +20,15 @@ static int has_shape(const Job *job, const View *x, int shared, intptr_t rows, i
                      x->shape[last] == (shared ? job->shared : job->shape[last]));
 }
 
-static void lay_out(const Job *job, Matrices *x, const View *view, int shared) {
+static void lay_out(const Job *job, Matrices *x, const View *view, int shared, intptr_t n) {
     intptr_t strides[MAX_AXES];
     spread(view, (int)job->lead + 2, strides);
     *x = (Matrices){.data = view->data, .dtype = view->dtype, .shared = shared};
     copy_sizes(x->strides, strides, (int)job->lead);
     x->row = strides[job->lead];
     x->column = strides[job->lead + 1];
+    x->direct = view->dtype == (job->wide ? F64 : F32) && x->column == job->item &&
+                is_aligned(view) && n % isa->panels.width[job->wide] == 0;
 }
 
 static int read_matrices(const Job *job, uintptr_t array, Matrices *x, int shared, intptr_t rows,
@@ -35,7 +37,7 @@ static int read_matrices(const Job *job, uintptr_t array, Matrices *x, int share
     if (!read_array(array, &view) || view.dtype != job->dtype ||
         !has_shape(job, &view, shared, rows, n))
         return 0;
-    lay_out(job, x, &view, shared);
+    lay_out(job, x, &view, shared, n);
     return 1;
 }
 
@@ -52,7 +54,7 @@ static int read_mask(Job *job, uintptr_t array) {
     for (int i = 1; i <= mask.axes; i++)
         if (mask.shape[mask.axes - i] != 1 && mask.shape[mask.axes - i] != sizes[have - i])
             return 0;
-    lay_out(job, &job->mask, &mask, 0);
+    lay_out(job, &job->mask, &mask, 0, job->s);
     job->masked = 1;
     job->adds = mask.dtype != BOOL;
     return 1;
@@ -153,19 +155,41 @@ static void load(const Job *job, const Matrices *x, const char *from, char *to, 
         load_rows(to, (int)job->item, from, 0, 1, x->column, n, ITEMSIZE[x->dtype], convert);
 }
 
-void load_rows_of(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t to_row,
-                  intptr_t n, int of_queries) {
-    intptr_t first = of_queries ? at->query : at->key, rows = of_queries ? at->queries : at->keys;
-    load(job, x, matrix_of(job, x, at->head) + first * x->row, to, to_row, rows, n);
-    for (intptr_t r = 0; r < rows && to_row > n; r++)
-        memset(to + (r * to_row + n) * job->item, 0, (size_t)((to_row - n) * job->item));
+static intptr_t in_panels(const Job *job, intptr_t n) {
+    intptr_t width = isa->panels.width[job->wide];
+    return cut_in(n, width) * width;
+}
+
+/* Bring in rows from `first` on, with zeros up to a whole panel. */
+static Rows load_rows_of(const Job *job, const Matrices *x, intptr_t head, intptr_t first,
+                         intptr_t rows, char *to, intptr_t n) {
+    intptr_t row = in_panels(job, n);
+    load(job, x, matrix_of(job, x, head) + first * x->row, to, row, rows, n);
+    for (intptr_t r = 0; r < rows && row > n; r++)
+        memset(to + (r * row + n) * job->item, 0, (size_t)((row - n) * job->item));
+    return (Rows){to, row};
+}
+
+static Rows rows_at(const Job *job, const Matrices *x, intptr_t head, intptr_t first,
+                    intptr_t rows, char *to, intptr_t n) {
+    if (!x->direct)
+        return load_rows_of(job, x, head, first, rows, to, n);
+    return (Rows){matrix_of(job, x, head) + first * x->row, x->row / job->item};
+}
+
+Rows query_rows(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t n) {
+    return rows_at(job, x, at->head, at->query, at->queries, to, n);
+}
+
+Rows key_rows(const Job *job, const Matrices *x, const Place *at, char *to, intptr_t n) {
+    return rows_at(job, x, at->head, at->key, at->keys, to, n);
 }
 
 void load_queries(const Job *job, const Room *room, const Place *at) {
-    load_rows_of(job, &job->q, at, room->q, job->q_row, job->e, 1);
-    isa->attention.scale[job->wide](room->q, at->queries * job->q_row, job->scale);
-    isa->attention.turn[job->wide](room->q_turned, QUERIES, room->q, job->q_row, at->queries,
-                                   job->e);
+    intptr_t row = in_panels(job, job->e);
+    load_rows_of(job, &job->q, at->head, at->query, at->queries, room->q, job->e);
+    isa->attention.scale[job->wide](room->q, at->queries * row, job->scale);
+    isa->attention.turn[job->wide](room->q_turned, QUERIES, room->q, row, at->queries, job->e);
 }
 
 /* Bring in what the mask has for a place, turned. */
@@ -177,13 +201,12 @@ static void load_mask(const Job *job, const Room *room, const Place *at) {
     isa->attention.turn[job->wide](room->turned, QUERIES, room->rows, KEYS, at->queries, at->keys);
 }
 
-void make_scores(const Job *job, const Room *room, const Place *at) {
+void make_scores(const Job *job, const Room *room, const Place *at, Rows keys) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
-    load_rows_of(job, &job->k, at, room->k, job->q_row, job->e, 0);
     isa->panels.product[wide](&(PanelProduct){
-        .out = room->scores, .a = room->k, .b = room->q_turned,
-        .out_row = QUERIES, .a_row = job->q_row, .a_column = 1,
+        .out = room->scores, .a = keys.data, .b = room->q_turned,
+        .out_row = QUERIES, .a_row = keys.row, .a_column = 1,
         .b_row = QUERIES, .b_panel = isa->panels.width[wide],
         .rows = at->keys, .k = job->e, .n = at->queries,
     });
