@@ -63,26 +63,47 @@
             FOR_EACH_QUERY x[i] *= by[i]; \
     }
 
+/* e^x where x is not above 0, or NaN; 0 where that is less than the least normal number. */
+#define LOWEST_f32 -87.0f
+#define LOWEST_f64 -708.0
+#define SHARE(T) \
+    static inline T share_##T(T x) { \
+        T r, shifted = split_exponent_##T(x < LOWEST_##T ? LOWEST_##T : x, &r); \
+        T y = (1 + (r + exp_rest_##T(r))) * power_of_two_##T(BITS_OF_##T(shifted)); \
+        return x < LOWEST_##T ? 0 : y; \
+    }
+#define BITS_OF_f32 bits32
+#define BITS_OF_f64 bits64
+
+/* With `queries` a constant, what goes from key to key stays in registers. */
 #define ATTENTION_FORWARD(T) \
-    static void attention_soften_##T(void *scores, intptr_t keys, intptr_t queries, void *tops, \
-                                     double *sums, void *factors) { \
-        T *x = scores, *top = tops, *factor = factors, shift[QUERIES], sum[QUERIES]; \
-        FOR_EACH_QUERY factor[i] = top[i]; \
+    static inline __attribute__((always_inline)) void soften_columns_##T( \
+        T *scores, intptr_t keys, intptr_t queries, T *top, f64 *sums, T *factor) { \
+        T *x = scores, best[QUERIES], shift[QUERIES], sum[QUERIES]; \
+        FOR_EACH_QUERY best[i] = top[i]; \
         for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
-            FOR_EACH_QUERY top[i] = x[i] > top[i] ? x[i] : top[i]; \
+            FOR_EACH_QUERY best[i] = x[i] > best[i] ? x[i] : best[i]; \
         FOR_EACH_QUERY { \
-            shift[i] = top[i] == -(T)INFINITY ? 0 : top[i]; \
-            factor[i] = exp_##T(factor[i] - shift[i]); \
+            shift[i] = best[i] == -(T)INFINITY ? 0 : best[i]; \
+            factor[i] = share_##T(top[i] - shift[i]); \
+            top[i] = best[i]; \
             sum[i] = 0; \
         } \
         x = scores; \
         for (intptr_t j = 0; j < keys; j++, x += QUERIES) \
             FOR_EACH_QUERY { \
-                T weight = exp_##T(x[i] - shift[i]); \
+                T weight = share_##T(x[i] - shift[i]); \
                 x[i] = weight; \
                 sum[i] += weight; \
             } \
         FOR_EACH_QUERY sums[i] = sums[i] * factor[i] + sum[i]; \
+    } \
+    static void attention_soften_##T(void *scores, intptr_t keys, intptr_t queries, void *top, \
+                                     double *sum, void *factor) { \
+        if (queries == QUERIES) \
+            soften_columns_##T(scores, keys, QUERIES, top, sum, factor); \
+        else \
+            soften_columns_##T(scores, keys, queries, top, sum, factor); \
     } \
     static void attention_rescale_##T(void *rows_of, intptr_t x_row, intptr_t rows, intptr_t n, \
                                       const void *factors) { \
@@ -122,7 +143,8 @@
             FOR_EACH_QUERY d[i] = w[i] * (d[i] - delta[i]); \
     }
 
-#define ATTENTION(T) ATTENTION_TURN(T) ATTENTION_MASKS(T) ATTENTION_FORWARD(T) ATTENTION_BACKWARD(T)
+#define ATTENTION(T) \
+    SHARE(T) ATTENTION_TURN(T) ATTENTION_MASKS(T) ATTENTION_FORWARD(T) ATTENTION_BACKWARD(T)
 ATTENTION(f32)
 ATTENTION(f64)
 

@@ -7,7 +7,7 @@
 /* The queries and the keys of a tile. Scores lie in rows of QUERIES, a row for each key: what is
    done to a query is done to all of them at once, element by element. */
 #define QUERIES 64
-#define KEYS 128
+#define KEYS 256
 
 /* By dtype: float32, float64. */
 typedef struct {

@@ -27,14 +27,18 @@
         part_##T first = PART_##T(smaller(n, LANES_##T)); \
         part_##T second = PART_##T(larger(n - LANES_##T, 0)); \
         for (int r = 0; r < rows; r++) { \
-            T *to = out + r * p->out_row; \
+            T *to = out + r * p->out_row, *next = to + LANES_##T; \
             const T *from = base ? base + r * p->base_row : NULL; \
+            if (n == 2 * LANES_##T) { \
+                PUT_##T(to, from ? PLUS_##T(WHOLE_##T(from), one[r]) : one[r]); \
+                PUT_##T(next, from ? PLUS_##T(WHOLE_##T(from + LANES_##T), two[r]) : two[r]); \
+                continue; \
+            } \
             STORE_##T(to, first, from ? PLUS_##T(LOAD_##T(from, first), one[r]) : one[r]); \
             if (n <= LANES_##T) \
                 continue; \
-            to += LANES_##T; \
             from = from ? from + LANES_##T : NULL; \
-            STORE_##T(to, second, from ? PLUS_##T(LOAD_##T(from, second), two[r]) : two[r]); \
+            STORE_##T(next, second, from ? PLUS_##T(LOAD_##T(from, second), two[r]) : two[r]); \
         } \
     }
 
