@@ -7,14 +7,15 @@
     static void attention_turn_##T(void *to, intptr_t wide, const void *from, intptr_t x_row, \
                                    intptr_t rows, intptr_t columns) { \
         enum { L = LANES_##T, HALF = L / 2 }; \
-        for (intptr_t r = 0; r < wide; r += L) { \
+        intptr_t end = cut_in(rows, 2 * L) * 2 * L; \
+        for (intptr_t r = 0; r < end; r += L) { \
             for (intptr_t c = 0; c < columns; c += L) { \
                 vec_##T x[L], y[L]; \
                 const T *first = (const T *)from + r * x_row + c; \
                 T *out = (T *)to + c * wide + r; \
                 intptr_t count = smaller(columns - c, L); \
                 part_##T part = PART_##T(count); \
-                for (intptr_t i = 0; i < L; i++) \
+                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
                     x[i] = r + i < rows ? LOAD_##T(first + i * x_row, part) : SET_##T(0); \
                 _Pragma("GCC unroll 4") for (int step = 1; step < L; step *= 2) { \
                     _Pragma("GCC unroll 16") for (int i = 0; i < HALF; i++) { \
@@ -23,8 +24,9 @@
                     } \
                     _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) x[i] = y[i]; \
                 } \
-                for (intptr_t i = 0; i < count; i++) \
-                    PUT_##T(out + i * wide, x[i]); \
+                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
+                    if (i < count) \
+                        PUT_##T(out + i * wide, x[i]); \
             } \
         } \
     }
@@ -102,6 +104,8 @@
                                      double *sum, void *factor) { \
         if (queries == QUERIES) \
             soften_columns_##T(scores, keys, QUERIES, top, sum, factor); \
+        else if (queries <= FEW && queries <= LANES_##T) /* as many are there */ \
+            soften_columns_##T(scores, keys, LANES_##T, top, sum, factor); \
         else \
             soften_columns_##T(scores, keys, queries, top, sum, factor); \
     } \

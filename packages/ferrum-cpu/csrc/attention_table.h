@@ -9,10 +9,13 @@
 #define QUERIES 64
 #define KEYS 256
 
+/* For so many queries at most it is the keys that are turned for scores: vectors hold keys. */
+#define FEW 8
+
 /* By dtype: float32, float64. */
 typedef struct {
-    /* out (columns, wide) = the transpose of x (rows, columns), whose rows are x_row apart; what is
-       beyond `rows`, up to `wide`, a multiple of a vector's length, is 0. */
+    /* out (columns, rows) = the transpose of x (rows, columns); their rows are `wide` and x_row
+       apart. Those of out are filled up to a whole panel with 0. */
     void (*turn[2])(void *out, intptr_t wide, const void *x, intptr_t x_row, intptr_t rows,
                     intptr_t columns);
     void (*scale[2])(void *x, intptr_t n, double factor);

@@ -100,7 +100,8 @@ char *read_dense(const Job *job, uintptr_t array, int dtype, int shared, intptr_
 /* ---- rooms */
 
 int take_room(Job *job, Room *room, int back) {
-    int sometimes = job->masked || job->p != 0;
+    int rest = (int)(job->l % QUERIES), few = rest && rest <= FEW;
+    int turns = job->masked || job->p != 0;
     intptr_t q = QUERIES * job->q_row, v = QUERIES * job->v_row, tile = QUERIES * KEYS;
     const struct {
         char **to;
@@ -111,11 +112,12 @@ int take_room(Job *job, Room *room, int back) {
         {&room->g, v}, /* or the results */
         {&room->g_turned, back ? v : 0},
         {&room->k, KEYS * job->q_row},
+        {&room->k_turned, few ? KEYS * job->e : 0},
         {&room->v, KEYS * job->v_row},
         {&room->scores, tile},
         {&room->change, back ? tile : 0},
-        {&room->rows, sometimes ? tile : 0},
-        {&room->turned, sometimes ? tile : 0},
+        {&room->rows, turns || few ? tile : 0},
+        {&room->turned, turns ? tile : 0},
         {&room->sums, 4 * QUERIES}, /* float64 sums, tops and factors */
     };
     enum { COUNT = sizeof all / sizeof *all };
@@ -201,15 +203,33 @@ static void load_mask(const Job *job, const Room *room, const Place *at) {
     isa->attention.turn[job->wide](room->turned, QUERIES, room->rows, KEYS, at->queries, at->keys);
 }
 
+/* Make scores of few queries: in rows by queries, which are turned then. */
+static void make_few(const Job *job, const Room *room, const Place *at, Rows keys) {
+    const Attention *loops = &isa->attention;
+    int wide = job->wide;
+    loops->turn[wide](room->k_turned, KEYS, keys.data, keys.row, at->keys, job->e);
+    isa->panels.product[wide](&(PanelProduct){
+        .out = room->rows, .a = room->q, .b = room->k_turned,
+        .out_row = KEYS, .a_row = job->q_row, .a_column = 1,
+        .b_row = KEYS, .b_panel = isa->panels.width[wide],
+        .rows = at->queries, .k = job->e, .n = at->keys,
+    });
+    loops->turn[wide](room->scores, QUERIES, room->rows, KEYS, at->queries, at->keys);
+}
+
+static void make_many(const Job *job, const Room *room, const Place *at, Rows keys) {
+    isa->panels.product[job->wide](&(PanelProduct){
+        .out = room->scores, .a = keys.data, .b = room->q_turned,
+        .out_row = QUERIES, .a_row = keys.row, .a_column = 1,
+        .b_row = QUERIES, .b_panel = isa->panels.width[job->wide],
+        .rows = at->keys, .k = job->e, .n = at->queries,
+    });
+}
+
 void make_scores(const Job *job, const Room *room, const Place *at, Rows keys) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
-    isa->panels.product[wide](&(PanelProduct){
-        .out = room->scores, .a = keys.data, .b = room->q_turned,
-        .out_row = QUERIES, .a_row = keys.row, .a_column = 1,
-        .b_row = QUERIES, .b_panel = isa->panels.width[wide],
-        .rows = at->keys, .k = job->e, .n = at->queries,
-    });
+    (at->queries <= FEW ? make_few : make_many)(job, room, at, keys);
     if (job->masked) {
         load_mask(job, room, at);
         loops->mask[wide](room->scores, room->turned, at->keys, at->queries, job->adds);
