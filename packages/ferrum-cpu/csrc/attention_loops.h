@@ -4,29 +4,36 @@
 /* Vectors are interleaved, the first half of them with the second one, until every bit of an
    element's row has become one of its column: log2 of their length times. */
 #define ATTENTION_TURN(T) \
+    static inline __attribute__((always_inline)) void turn_square_##T( \
+        T *out, intptr_t wide, const T *in, intptr_t x_row, intptr_t rows, intptr_t columns) { \
+        enum { L = LANES_##T, HALF = L / 2 }; \
+        vec_##T x[L], y[L]; \
+        part_##T part = PART_##T(columns); \
+        _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
+            x[i] = i < rows ? LOAD_##T(in + i * x_row, part) : SET_##T(0); \
+        _Pragma("GCC unroll 4") for (int step = 1; step < L; step *= 2) { \
+            _Pragma("GCC unroll 16") for (int i = 0; i < HALF; i++) { \
+                y[2 * i] = FIRST_##T(x[i], x[i + HALF]); \
+                y[2 * i + 1] = SECOND_##T(x[i], x[i + HALF]); \
+            } \
+            _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) x[i] = y[i]; \
+        } \
+        _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
+            if (i < columns) \
+                PUT_##T(out + i * wide, x[i]); \
+    } \
     static void attention_turn_##T(void *to, intptr_t wide, const void *from, intptr_t x_row, \
                                    intptr_t rows, intptr_t columns) { \
-        enum { L = LANES_##T, HALF = L / 2 }; \
+        enum { L = LANES_##T }; \
         intptr_t end = cut_in(rows, 2 * L) * 2 * L; \
         for (intptr_t r = 0; r < end; r += L) { \
             for (intptr_t c = 0; c < columns; c += L) { \
-                vec_##T x[L], y[L]; \
-                const T *first = (const T *)from + r * x_row + c; \
+                const T *x = (const T *)from + r * x_row + c; \
                 T *out = (T *)to + c * wide + r; \
-                intptr_t count = smaller(columns - c, L); \
-                part_##T part = PART_##T(count); \
-                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
-                    x[i] = r + i < rows ? LOAD_##T(first + i * x_row, part) : SET_##T(0); \
-                _Pragma("GCC unroll 4") for (int step = 1; step < L; step *= 2) { \
-                    _Pragma("GCC unroll 16") for (int i = 0; i < HALF; i++) { \
-                        y[2 * i] = FIRST_##T(x[i], x[i + HALF]); \
-                        y[2 * i + 1] = SECOND_##T(x[i], x[i + HALF]); \
-                    } \
-                    _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) x[i] = y[i]; \
-                } \
-                _Pragma("GCC unroll 16") for (int i = 0; i < L; i++) \
-                    if (i < count) \
-                        PUT_##T(out + i * wide, x[i]); \
+                if (rows - r >= L && columns - c >= L) \
+                    turn_square_##T(out, wide, x, x_row, L, L); \
+                else \
+                    turn_square_##T(out, wide, x, x_row, rows - r, smaller(columns - c, L)); \
             } \
         } \
     }
