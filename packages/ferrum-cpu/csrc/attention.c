@@ -1,11 +1,11 @@
-/* Attention: softmax(scale q kT + mask) v without the scores ever being whole (Dao, "FlashAttention
-   -2", arXiv:2307.08691).
+/* Attention: softmax(scale q kT + mask) v without the scores ever being whole (Dao,
+   "FlashAttention-2", arXiv:2307.08691).
 
-   A task takes the queries of a tile through all keys, a tile of them at a time: their scores, which
-   lie turned, in rows by keys, so that a vector holds many queries; the exponentials, against the
-   largest score so far; and these times the values, added to what was scaled down where that score
-   has risen. A query's bits do not depend on who its task's other queries are, nor on the number of
-   threads. Operands of any layout and dtype are brought in by tiles. */
+   A task takes the queries of a tile through all keys, a tile of them at a time: their scores,
+   which lie turned, in rows by keys, so that a vector holds many queries; the exponentials, against
+   the largest score so far; and these times the values, added to what was scaled down where that
+   score has risen. Bits do not depend on the number of threads, nor a query's, unless a call has
+   FEW_QUERIES, on who the others are. Operands of any layout and dtype are brought in by tiles. */
 #include "attention_job.h"
 #include "attention.h"
 

@@ -38,7 +38,7 @@ typedef struct {
 /* A task's tiles: rows of queries, keys and values, of the gradient, the first and the last of them
    turned too; scores and their gradients; what is made for one query after another, and turned. */
 typedef struct {
-    char *q, *q_turned, *g, *g_turned, *k, *k_turned, *v, *scores, *change, *rows, *turned, *sums;
+    char *q, *q_turned, *g, *g_turned, *k, *v, *scores, *change, *rows, *turned, *sums;
     char *block;
 } Room;
 

@@ -38,6 +38,35 @@
         } \
     }
 
+/* The sums of products of as many keys as a vector holds, side by side, are turned to be added. */
+#define ATTENTION_DOTS(T) \
+    static void attention_dots_##T(void *to, intptr_t to_row, const void *queries, \
+                                   intptr_t q_row, intptr_t rows, const void *keys_of, \
+                                   intptr_t k_row, intptr_t keys, intptr_t n) { \
+        enum { L = LANES_##T }; \
+        _Alignas(64) T sums[L * L], turned[L * L]; \
+        for (intptr_t j = 0; j < keys; j += L) { \
+            intptr_t some = smaller(L, keys - j); \
+            for (intptr_t r = 0; r < rows; r++) { \
+                const T *q = (const T *)queries + r * q_row; \
+                vec_##T all = SET_##T(0); \
+                for (intptr_t i = 0; i < L; i++) { \
+                    const T *k = (const T *)keys_of + (j + i) * k_row; \
+                    vec_##T sum = SET_##T(0); \
+                    for (intptr_t c = 0; c < n && i < some; c += L) { \
+                        part_##T part = PART_##T(smaller(n - c, L)); \
+                        sum = FMA_##T(LOAD_##T(k + c, part), LOAD_##T(q + c, part), sum); \
+                    } \
+                    PUT_##T(sums + i * L, sum); \
+                } \
+                turn_square_##T(turned, L, sums, L, L, L); \
+                for (intptr_t i = 0; i < L; i++) \
+                    all = PLUS_##T(all, WHOLE_##T(turned + i * L)); \
+                STORE_##T((T *)to + r * to_row + j, PART_##T(some), all); \
+            } \
+        } \
+    }
+
 #define FOR_EACH_QUERY INDEPENDENT for (intptr_t i = 0; i < queries; i++)
 
 #define ATTENTION_MASKS(T) \
@@ -111,7 +140,7 @@
                                      double *sum, void *factor) { \
         if (queries == QUERIES) \
             soften_columns_##T(scores, keys, QUERIES, top, sum, factor); \
-        else if (queries <= FEW && queries <= LANES_##T) /* as many are there */ \
+        else if (queries <= FEW_QUERIES && queries <= LANES_##T) /* as many are there */ \
             soften_columns_##T(scores, keys, LANES_##T, top, sum, factor); \
         else \
             soften_columns_##T(scores, keys, queries, top, sum, factor); \
@@ -155,12 +184,14 @@
     }
 
 #define ATTENTION(T) \
-    SHARE(T) ATTENTION_TURN(T) ATTENTION_MASKS(T) ATTENTION_FORWARD(T) ATTENTION_BACKWARD(T)
+    SHARE(T) ATTENTION_TURN(T) ATTENTION_DOTS(T) ATTENTION_MASKS(T) \
+    ATTENTION_FORWARD(T) ATTENTION_BACKWARD(T)
 ATTENTION(f32)
 ATTENTION(f64)
 
 #define ATTENTION_TABLE \
     {.turn = {attention_turn_f32, attention_turn_f64}, \
+     .dots = {attention_dots_f32, attention_dots_f64}, \
      .scale = {attention_scale_f32, attention_scale_f64}, \
      .mask = {attention_mask_f32, attention_mask_f64}, \
      .hide = {attention_hide_f32, attention_hide_f64}, \

@@ -9,8 +9,8 @@
 #define QUERIES 64
 #define KEYS 256
 
-/* For so many queries at most it is the keys that are turned for scores: vectors hold keys. */
-#define FEW 8
+/* For so many queries of a call at most scores are sums along keys, as these lie. */
+#define FEW_QUERIES 4
 
 /* By dtype: float32, float64. */
 typedef struct {
@@ -18,8 +18,11 @@ typedef struct {
        apart. Those of out are filled up to a whole panel with 0. */
     void (*turn[2])(void *out, intptr_t wide, const void *x, intptr_t x_row, intptr_t rows,
                     intptr_t columns);
+    /* out (rows, keys) = q (rows, n) times k (keys, n) turned, for few rows */
+    void (*dots[2])(void *out, intptr_t out_row, const void *q, intptr_t q_row, intptr_t rows,
+                    const void *k, intptr_t k_row, intptr_t keys, intptr_t n);
     void (*scale[2])(void *x, intptr_t n, double factor);
-    /* Put -∞ where a mask is 0, or add it; and -∞ where a key lies behind its query, the first one
+    /* Put -∞ where a mask is 0, or add it; and -∞ where a key comes after its query, the first one
        being `ahead` of the first query. */
     void (*mask[2])(void *scores, const void *mask, intptr_t keys, intptr_t queries, int adds);
     void (*hide[2])(void *scores, intptr_t keys, intptr_t queries, intptr_t ahead);

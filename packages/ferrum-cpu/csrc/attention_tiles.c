@@ -100,8 +100,7 @@ char *read_dense(const Job *job, uintptr_t array, int dtype, int shared, intptr_
 /* ---- rooms */
 
 int take_room(Job *job, Room *room, int back) {
-    int rest = (int)(job->l % QUERIES), few = rest && rest <= FEW;
-    int turns = job->masked || job->p != 0;
+    int few = job->l <= FEW_QUERIES, turns = job->masked || job->p != 0;
     intptr_t q = QUERIES * job->q_row, v = QUERIES * job->v_row, tile = QUERIES * KEYS;
     const struct {
         char **to;
@@ -112,7 +111,6 @@ int take_room(Job *job, Room *room, int back) {
         {&room->g, v}, /* or the results */
         {&room->g_turned, back ? v : 0},
         {&room->k, KEYS * job->q_row},
-        {&room->k_turned, few ? KEYS * job->e : 0},
         {&room->v, KEYS * job->v_row},
         {&room->scores, tile},
         {&room->change, back ? tile : 0},
@@ -207,13 +205,8 @@ static void load_mask(const Job *job, const Room *room, const Place *at) {
 static void make_few(const Job *job, const Room *room, const Place *at, Rows keys) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
-    loops->turn[wide](room->k_turned, KEYS, keys.data, keys.row, at->keys, job->e);
-    isa->panels.product[wide](&(PanelProduct){
-        .out = room->rows, .a = room->q, .b = room->k_turned,
-        .out_row = KEYS, .a_row = job->q_row, .a_column = 1,
-        .b_row = KEYS, .b_panel = isa->panels.width[wide],
-        .rows = at->queries, .k = job->e, .n = at->keys,
-    });
+    loops->dots[wide](room->rows, KEYS, room->q, in_panels(job, job->e), at->queries, keys.data,
+                      keys.row, at->keys, job->e);
     loops->turn[wide](room->scores, QUERIES, room->rows, KEYS, at->queries, at->keys);
 }
 
@@ -229,7 +222,7 @@ static void make_many(const Job *job, const Room *room, const Place *at, Rows ke
 void make_scores(const Job *job, const Room *room, const Place *at, Rows keys) {
     const Attention *loops = &isa->attention;
     int wide = job->wide;
-    (at->queries <= FEW ? make_few : make_many)(job, room, at, keys);
+    (job->l <= FEW_QUERIES ? make_few : make_many)(job, room, at, keys);
     if (job->masked) {
         load_mask(job, room, at);
         loops->mask[wide](room->scores, room->turned, at->keys, at->queries, job->adds);

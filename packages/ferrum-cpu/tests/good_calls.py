@@ -7,6 +7,7 @@ gets by its id(), None for no array, and lists of them.
 import math
 import random
 
+import good_attention
 import good_convolution
 import good_ctc
 import good_pooling
@@ -441,4 +442,4 @@ RECIPES = {
 }
 RECIPES["random_normal"] = random_uniform
 RECIPES |= good_convolution.RECIPES | good_pooling.RECIPES | good_resizing.RECIPES
-RECIPES |= good_recurrence.RECIPES | good_ctc.RECIPES
+RECIPES |= good_recurrence.RECIPES | good_ctc.RECIPES | good_attention.RECIPES

@@ -21,8 +21,8 @@ Array = np.ndarray[Any, Any]
 SHAPES = {
     "one of each": (1, 1, 1, 1, 1, 1, 1),
     "a step": (2, 3, 3, 1, 300, 16, 16),
-    "few queries": (1, 2, 2, 8, 70, 33, 5),
-    "more than few": (1, 2, 1, 9, 70, 3, 40),
+    "few queries": (1, 2, 2, 4, 70, 33, 5),
+    "more than few": (1, 2, 1, 5, 70, 3, 40),
     "whole tiles": (1, 2, 2, 128, 512, 32, 32),
     "tails of tiles": (2, 2, 2, 70, 259, 20, 12),
     "a tail of few": (1, 3, 3, 67, 257, 64, 64),
@@ -144,7 +144,7 @@ def test_a_query_does_not_depend_on_its_tile(each_isa: str) -> None:
     given, how = operands((1, 1, 1, 70, 300, 24, 8), "none")
     q, k, v, _ = cast(given, np.float32)
     out, lse = kernels.scaled_dot_product_attention(q, k, v, None, **how)
-    for start, end in ((0, 1), (5, 69), (60, 70), (69, 70)):
+    for start, end in ((0, 9), (5, 69), (60, 70)):
         some = kernels.scaled_dot_product_attention(q[:, :, start:end], k, v, None, **how)
         assert some[0].tobytes() == out[:, :, start:end].tobytes()
         assert some[1].tobytes() == lse[:, :, start:end].tobytes()
