@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 TITLES = {
+    "attention": "Attention",
     "convolutions": "Convolutions of ResNet-18 and MobileNetV2",
     "cpu_ops": "Large tensors",
     "gemm_avx2_kernel": "Products of matrices by OpenBLAS's kernel for AVX2",
