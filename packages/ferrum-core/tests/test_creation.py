@@ -397,6 +397,8 @@ def test_eye(n: int, m: int | None, dtype: Any) -> None:
     [
         (lambda: fe.zeros(-1), ShapeError, "full: expected sizes of at least 0, got (-1,)"),
         (lambda: fe.zeros(2.5), OperandError, "zeros: expected integers, got (2.5,)"),
+        (lambda: fe.zeros(True), OperandError, "zeros: expected integers, got (True,)"),
+        (lambda: fe.ones(2).reshape(True, 2), OperandError, "reshape: expected integers"),
         (lambda: fe.ones("a"), OperandError, "ones: expected integers, got ('a',)"),
         (lambda: fe.zeros((2,), (3,)), OperandError, "zeros: expected integers, got"),
         (lambda: fe.zeros(2**40, 2**40), ShapeError, "full: a tensor of shape"),

@@ -54,6 +54,7 @@ def train(x=X, mean=M, var=V, *args, **options):
         (lambda: F.batch_norm(WHOLE, M, V), DTypeError, "floating-point"),
         (lambda: train(eps=0.0), ArgumentError, "positive in training"),
         (lambda: train(X[:1]), ShapeError, "more than one value per channel"),
+        (lambda: nn.BatchNorm1d(3, momentum="x")(X), OperandError, "a number as momentum, got 'x'"),
         (lambda: train(fe.ones(1, 3, 1)), ShapeError, "more than one value per channel"),
         (lambda: train(X, M, V[:2]), ShapeError, "running statistics"),
         (lambda: train(X, M.long(), V.long()), ShapeError, "floating-point running"),

@@ -113,9 +113,12 @@ def sizes_of(name: str, sizes: tuple[Any, ...]) -> Shape:
     """Return the shape in `f(2, 3)` or `f((2, 3))`."""
     listed = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
     try:
-        return tuple([index(size) for size in listed])
+        shape = tuple([index(size) for size in listed])
     except TypeError:
         raise OperandError(f"{name}: expected integers, got {tuple(listed)}") from None
+    if bool in map(type, listed):
+        raise OperandError(f"{name}: expected integers, got {tuple(listed)}")
+    return shape
 
 
 def resolved(name: str, shape: Shape, count: int) -> Shape:

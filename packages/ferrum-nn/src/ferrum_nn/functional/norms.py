@@ -134,6 +134,8 @@ def normed_by_batch(
                     f"batch_norm: expected floating-point running statistics of shape "
                     f"({channels},), got {each.shape} {each.dtype.name}"
                 )
+        if not isinstance(momentum, Tensor):
+            momentum = number("batch_norm", "momentum", momentum)
         if count:
             with no_grad():
                 _move(running_mean, mean, momentum)
