@@ -51,7 +51,8 @@ def interpolate(
     axes, with `antialias`) weighs 6. With `align_corners` the centres of the outermost entries of
     x and of the result meet, else their edges. A `scale_factor` tells where entries stand, unless
     `recompute_scale_factor` says that the resulting lengths do. With `antialias`, for two axes, the
-    filters of "bilinear", "bicubic" and "lanczos" widen as x is made smaller.
+    filters of "bilinear", "bicubic" and "lanczos" widen as x is made smaller, and an axis whose
+    length stays is left as it is.
 
     Raises ArgumentError for arguments that do not go together, ShapeError for another count of axes
     or an empty one, DTypeError for integers (the nearest modes take uint8).
@@ -92,7 +93,8 @@ def interpolate(
     aligned = bool(align_corners)
     how = []
     for inner, outer, factor in zip(input.shape[2:], lengths, factors, strict=True):
-        scale = inner / outer if factor is None else 1.0 / factor
+        stays = antialias and inner == outer
+        scale = inner / outer if factor is None or stays else 1.0 / factor
         if aligned:
             scale = (inner - 1) / (outer - 1) if outer > 1 else 0.0
         how.append(Axis(inner, outer, kind, scale, aligned, bool(antialias)))
