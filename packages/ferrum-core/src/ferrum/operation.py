@@ -252,8 +252,11 @@ class Op(Generic[P, R]):
                 f"{self.__name__}: expected tensors, got {', '.join(odd)}; make a tensor with "
                 f"fe.tensor(...)"
             ) from error
-        for spec in specs if specs.__class__ is tuple else (specs,):
-            check_addressable(self.__name__, spec.shape)
+        if specs.__class__ is tuple:
+            for spec in specs:
+                check_addressable(self.__name__, spec.shape)
+        else:
+            check_addressable(self.__name__, specs.shape)
         return specs
 
     def operands_of(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -38,7 +38,7 @@ class Spec(NamedTuple):
 
 def check_addressable(name: str, shape: Shape) -> None:
     """Raise ShapeError for more elements than can be addressed, also where another size is 0."""
-    if prod(size for size in shape if size) >= 2**60:
+    if (prod(shape) or prod(filter(None, shape))) >= 2**60:
         raise ShapeError(f"{name}: a tensor of shape {shape} is too large to address")
 
 
