@@ -141,7 +141,7 @@ from ferrum_nn.pooling import (
 from ferrum_nn.rearranging import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unfold
 from ferrum_nn.recurrence import GRU, LSTM, RNN, RNNBase
 from ferrum_nn.recurrence_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
-from ferrum_nn.sparse import Embedding
+from ferrum_nn.sparse import Embedding, EmbeddingBag
 from ferrum_nn.training import evaluate, fit
 from ferrum_nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from ferrum_nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
@@ -191,6 +191,7 @@ __all__ = [
     "Dropout3d",
     "ELU",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",

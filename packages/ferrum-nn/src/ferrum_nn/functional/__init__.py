@@ -63,7 +63,8 @@ from ferrum_nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
-from ferrum_nn.functional.layers import bilinear, embedding, linear, normalize, one_hot
+from ferrum_nn.functional.embedding import embedding, embedding_bag
+from ferrum_nn.functional.layers import bilinear, linear, normalize, one_hot
 from ferrum_nn.functional.losses import (
     gaussian_nll_loss,
     huber_loss,
@@ -170,6 +171,7 @@ __all__ = [
     "elu",
     "elu_",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
     "fractional_max_pool2d",

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from operator import index
-
-from ferrum import Tensor, arange, no_grad, where
+from ferrum import Tensor, arange
 from ferrum.dtypes import CATEGORY, int64
-from ferrum.errors import (
-    ArgumentError,
-    DTypeError,
-    OperandError,
-    OutOfRangeError,
-    ShapeError,
-    UnsupportedError,
-)
-from ferrum.mode import current
+from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from ferrum_nn import ops
 from ferrum_nn.functional.losses_checks import check_tensors
 
-__all__ = ["bilinear", "embedding", "linear", "normalize", "one_hot"]
+__all__ = ["bilinear", "linear", "normalize", "one_hot"]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -55,61 +45,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     whole = half.reshape(*input1.shape[:-1], outputs, two) @ input2.unsqueeze(-1)
     out = whole.squeeze(-1)
     return out if bias is None else out + bias
-
-
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Return rows of weight (n, d), one for each integer of input (...): a tensor (..., d).
-
-    The row `padding_idx` gets no gradient. With `max_norm` the rows that are picked are first
-    scaled, in place, so that their `norm_type`-norm is at most that. `scale_grad_by_freq` divides a
-    row's gradient by how often it was picked. Gradients are never sparse: `sparse` is refused.
-
-    Raises OutOfRangeError for an integer that is no row.
-    """
-    check_tensors("embedding", input, weight)
-    if sparse:
-        raise UnsupportedError("embedding: there are no sparse gradients; leave out sparse=True")
-    if padding_idx is not None:
-        padding_idx = row_of("embedding", padding_idx, weight.shape[0] if weight.ndim else 0)
-    if not current().forbids_values and is_whole(input) and (input < 0).any():
-        raise OutOfRangeError(f"embedding: expected rows from 0, got {input.min().item()}")
-    if max_norm is not None:
-        _renormalize(weight, input, max_norm, norm_type)
-    return ops.embedding(
-        weight, input, padding_idx=padding_idx, scale_grad_by_freq=bool(scale_grad_by_freq)
-    )
-
-
-def row_of(name: str, padding_idx: int, rows: int) -> int:
-    """Return `padding_idx`, which may count from the end, as a row, or raise."""
-    try:
-        row = index(padding_idx)
-    except TypeError as error:
-        raise OperandError(
-            f"{name}: expected an integer as padding_idx, got {padding_idx!r}"
-        ) from error
-    if not -rows <= row < rows:
-        raise ArgumentError(f"{name}: expected padding_idx within {rows} rows, got {row}")
-    return row % rows
-
-
-@no_grad()
-def _renormalize(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
-    """Scale the rows of weight that input picks down to a norm of at most `max_norm`."""
-    if weight.ndim != 2 or not is_whole(input):
-        return  # the op says what is wrong
-    rows = input.reshape(-1)
-    picked = weight[rows]
-    norms = picked.norm(norm_type, dim=1, keepdim=True)
-    weight[rows] = where(norms > max_norm, picked * (max_norm / (norms + 1e-7)), picked)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

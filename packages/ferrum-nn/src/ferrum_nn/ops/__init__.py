@@ -56,6 +56,12 @@ from ferrum_nn.ops.convolution import convolution, convolution_input, convolutio
 from ferrum_nn.ops.ctc import ctc_loss, ctc_loss_backward
 from ferrum_nn.ops.dropout import dropout
 from ferrum_nn.ops.embedding import embedding
+from ferrum_nn.ops.embedding_bag import (
+    embedding_bag,
+    embedding_bag_max,
+    embedding_bag_scale,
+    embedding_bag_weight,
+)
 from ferrum_nn.ops.folding import fold, unfold
 from ferrum_nn.ops.layers import linear
 from ferrum_nn.ops.losses import (
@@ -117,6 +123,10 @@ __all__ = [
     "elu_",
     "elu_backward",
     "embedding",
+    "embedding_bag",
+    "embedding_bag_max",
+    "embedding_bag_scale",
+    "embedding_bag_weight",
     "fold",
     "gelu",
     "gelu_backward",

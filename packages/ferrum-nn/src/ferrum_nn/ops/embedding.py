@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ferrum import Spec, TensorLike, ones, op, ops, where, zeros_like
+from ferrum import Spec, TensorLike, op, ops, where, zeros_like
 from ferrum.dtypes import CATEGORY, float32, is_floating
 from ferrum.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 
@@ -51,11 +51,16 @@ def _(
     if padding_idx is not None:
         g = where((indices == padding_idx).unsqueeze(-1), 0.0, g)
     if scale_grad_by_freq:
-        none = ops.full(shape=(weight.shape[0],), value=0.0, dtype=float32, device=g.device)
-        one = ones(indices.shape, dtype=float32, device=g.device)
-        counts = ops.index_put(none, one, [indices], accumulate=True)
-        g = g / ops.index(counts, [indices]).unsqueeze(-1).to(g.dtype)
+        counts = ops.index(times_picked(indices, weight.shape[0]), [indices, None])
+        g = g / counts.to(g.dtype)
     return ops.index_put(zeros_like(weight), g, [indices, None], accumulate=True), None
+
+
+def times_picked(indices: Tensor, rows: int) -> Tensor:
+    """Return how often each of so many rows is picked: a float32 tensor (rows, 1)."""
+    one = ops.full(shape=(*indices.shape, 1), value=1.0, dtype=float32, device=indices.device)
+    none = ops.full(shape=(rows, 1), value=0.0, dtype=float32, device=indices.device)
+    return ops.index_put(none, one, [indices, None], accumulate=True)
 
 
 @embedding.samples
