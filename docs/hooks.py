@@ -48,6 +48,7 @@ PUBLIC = [
     "ferrum_cpu",
     "ferrum_nn",
     "ferrum_nn.data",
+    "ferrum_nn.decoding",
     "ferrum_nn.errors",
     "ferrum_nn.functional",
     "ferrum_nn.init",

@@ -10,7 +10,7 @@ One import brings all of it:
     loss = nn.functional.mse_loss(model(x), y)
 """
 
-from ferrum_nn import data, functional, init, metrics, ops, optim, tensorboard, utils
+from ferrum_nn import data, decoding, functional, init, metrics, ops, optim, tensorboard, utils
 from ferrum_nn.activation import (
     CELU,
     ELU,
@@ -305,6 +305,7 @@ __all__ = [
     "ZeroPad2d",
     "ZeroPad3d",
     "data",
+    "decoding",
     "evaluate",
     "fit",
     "functional",
