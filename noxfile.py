@@ -125,6 +125,11 @@ def run_pytest(
 def run_all(session: nox.Session, folders: list[str], *args: str, **env: str) -> None:
     """Run the tests on two cores, and then, alone, those that measure time or memory."""
     run_pytest(session, folders, "not serial and not torch", *PARALLEL, *args, **env)
+    run_serial(session, folders)
+
+
+def run_serial(session: nox.Session, folders: list[str]) -> None:
+    """Run alone the tests that measure time or memory, if there are any."""
     if any(has_marked(folder, "serial") for folder in folders):
         run_pytest(session, folders, "serial")
 
@@ -151,7 +156,7 @@ def tests(session: nox.Session, package: str) -> None:
     if package in QUICKLY_COVERED:
         run_pytest(session, folders_of([package]), QUICK, *PARALLEL, *coverage, **where)
         run_pytest(session, folders_of([package]), SLOW, *PARALLEL)
-        run_pytest(session, folders_of([package]), "serial")
+        run_serial(session, folders_of([package]))
     else:
         run_all(session, folders_of([package]), *coverage, **where)
     if not session.posargs:

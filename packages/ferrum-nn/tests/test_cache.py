@@ -5,7 +5,7 @@ import pytest
 
 import ferrum as fe
 import ferrum_nn as nn
-from ferrum.errors import ArgumentError, DTypeError
+from ferrum.errors import ArgumentError, DTypeError, ShapeError
 
 STEPS = 500
 
@@ -67,6 +67,19 @@ def test_refuses():
     for wrong in (0, -1, True, 1.5):
         with pytest.raises(fe.FerrumError, match="at least 1"):
             nn.SlidingCache(wrong)
+
+
+@pytest.mark.parametrize("make", [nn.GrowingCache, lambda: nn.SlidingCache(4), nn.CrossCache])
+def test_what_is_refused_leaves_the_cache_as_it_was(make):
+    layer, cache = nn.MultiheadAttention(8, 2, batch_first=True), make()
+    x = fe.randn(1, 3, 8)
+    with fe.no_grad():
+        for seen in (0, 3):
+            with pytest.raises(ShapeError, match="expected an attn_mask"):
+                layer(x, x, x, attn_mask=fe.zeros(3, 99), cache=cache)
+            assert cache.seen == seen
+            spans = cache.length(3)
+            layer(x, x, x, attn_mask=fe.zeros(3, spans), cache=cache)
 
 
 @pytest.mark.parametrize("make", [nn.GrowingCache, nn.CrossCache, lambda: nn.SlidingCache(4)])

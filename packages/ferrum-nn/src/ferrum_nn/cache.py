@@ -29,6 +29,10 @@ class KeyValueCache(ABC):
     def reset(self) -> None:
         """Forget everything: another sequence begins."""
 
+    def length(self, new: int) -> int:
+        """Return how many keys `update` will return for `new` ones."""
+        return self.seen + new
+
     def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return (queries, keys), True where one of the newest queries attends, or None for all."""
         if queries == 1:
@@ -112,6 +116,10 @@ class SlidingCache(KeyValueCache):
         self.seen += key.shape[2]
         return both
 
+    def length(self, new: int) -> int:
+        """Return how many keys `update` will return for `new` ones."""
+        return new if self._kept is None else self._kept[0].shape[2] + new
+
     def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return the causal mask without what lies before a query's window."""
         causal = super().mask(queries, keys, device)
@@ -139,6 +147,10 @@ class CrossCache(KeyValueCache):
             _check(type(self).__name__, key, value, None)
             self.kept, self.seen = (key.detach(), value.detach()), key.shape[2]
         return self.kept
+
+    def length(self, new: int) -> int:
+        """Return the length of the memory."""
+        return new if self.kept is None else self.seen
 
     def mask(self, queries: int, keys: int, device: Device) -> Tensor | None:
         """Return None: every query sees all of a memory."""

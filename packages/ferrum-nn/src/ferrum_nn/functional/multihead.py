@@ -165,8 +165,7 @@ class _Heads(NamedTuple):
         if self.add_zero:
             nothing = zeros(n, self.number, 1, k.shape[3], dtype=k.dtype, device=k.device)
             k, v = cat([k, nothing], 2), cat([v, nothing], 2)
-        q = self._split(q)
-        return (q, k, v) if self.cache is None else (q, *self.cache.update(k, v))
+        return self._split(q), k, v
 
     def _projected(self, x: Tensor, i: int) -> Tensor:
         part = slice(i * self.width, (i + 1) * self.width)
@@ -244,7 +243,10 @@ def _attended(
 ) -> tuple[Tensor, Tensor | None]:
     """Return what the heads found, beside each other, and the weights of each if needed."""
     q, k, v = heads.of(*given)
-    masks = _shaped(q.shape, k.shape[2] - heads.more, mask, padding)
+    s = k.shape[2] - heads.more
+    masks = _shaped(q.shape, s if heads.cache is None else heads.cache.length(s), mask, padding)
+    if heads.cache is not None:  # after the masks: what is refused leaves the cache as it was
+        k, v = heads.cache.update(k, v)
     hint = is_causal and padding is None and not need_weights and not heads.more
     hint = hint and heads.cache is None
     total = None if hint else _merged(masks, q, k, heads)
